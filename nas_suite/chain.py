@@ -1,0 +1,173 @@
+"""Chain spaces: a stem, choice blocks in a row, a head; one variable a choice block, declared as a table."""
+
+import itertools
+import random
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from nas_suite.layers import conv_bn, initialise
+from nas_suite.space import Arch, Block, Path, Supernet, SupernetSpace
+from nas_suite.supernet import MultiPathNorm, mix
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a choice block stands: its channels, its stride, the side of the features that enter it, its activation."""
+
+    c_in: int
+    c_out: int
+    stride: int
+    side: int
+    act: str
+
+    @property
+    def residual(self) -> bool:
+        return self.stride == 1 and self.c_in == self.c_out
+
+
+class ChainSpace(SupernetSpace):
+    """A space of chains; what an option is, as a block and in the supernet, is all that an implementation adds."""
+
+    @abstractmethod
+    def stem(self) -> Sequence[Block]: ...
+
+    @abstractmethod
+    def head(self) -> Block: ...
+
+    @abstractmethod
+    def option(self, at: int, option: int) -> Block:
+        """The stand-alone block that choice block `at` becomes under an option."""
+
+    @abstractmethod
+    def choice(self, at: int, norm: str) -> "Choice":
+        """Choice block `at` of the supernet."""
+
+    def canonical(self, arch: Arch) -> Arch | None:
+        return self.check(arch)
+
+    def size(self) -> int:
+        return self.spellings()
+
+    def blocks(self, path: Path) -> Iterator[tuple[float | Tensor, Block]]:
+        yield from ((1.0, block) for block in self.stem())
+        for at, choice in enumerate(path):
+            if isinstance(choice, int):
+                yield 1.0, self.option(at, choice)
+            else:
+                yield from ((weight, self.option(at, i)) for i, weight in enumerate(choice))
+        yield 1.0, self.head()
+
+    def network(self, arch: Arch) -> nn.Module:
+        network = nn.Sequential(*(block.build() for _, block in self.blocks(self.valid(arch))))
+        initialise(network)
+        return network
+
+    def supernet(self, norm: str) -> Supernet:
+        choices = [self.choice(at, norm) for at in range(len(self.variables))]
+        return ChainSupernet([block.build() for block in self.stem()], choices, self.head().build())
+
+
+class Choice(nn.Module):
+    """A choice block of a supernet: `branches[i]` computes option i from the block's input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches: list[partial[Tensor]] = []
+
+    def forward(self, x: Tensor, choice: int | Tensor) -> Tensor:
+        return mix(self.branches, choice, x)
+
+
+class ChainSupernet(Supernet):
+    """Stem, choice blocks and head; entry i of the path chooses in block i."""
+
+    def __init__(self, stem: Sequence[nn.Module], choices: Sequence[nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*stem)
+        self.choices = nn.ModuleList(choices)
+        self.head = head
+        initialise(self)
+
+    def forward(self, x: Tensor, path: Path) -> Tensor:
+        x = self.stem(x)
+        for block, choice in zip(self.choices, path, strict=True):
+            x = block(x, choice)
+        return self.head(x)
+
+
+def subsets(kernels: Sequence[int], most: int) -> list[tuple[int, ...]]:
+    """The non-empty subsets of at most `most` kernels, by size, each ascending."""
+    return [s for size in range(1, most + 1) for s in itertools.combinations(sorted(kernels), size)]
+
+
+class MultiPathBottleneck(nn.Module):
+    """Inverted bottleneck whose middle is a sum of depthwise convolutions (MixPath, section 3; official S1 block).
+
+    1×1 expansion, then for each active kernel a depthwise convolution with its own batch norm and activation; their sum;
+    1×1 projection without bias; the batch norm of sums; identity where shapes allow. Stand-alone it runs all kernels.
+    """
+
+    def __init__(self, site: Site, expansion: int, kernels: tuple[int, ...], most: int, norm: str) -> None:
+        super().__init__()
+        middle = expansion * site.c_in
+        self.residual = site.residual
+        self.everything = tuple(range(len(kernels)))
+        self.expand = conv_bn(site.c_in, middle, act=site.act)
+        self.paths = nn.ModuleList(conv_bn(middle, middle, k, site.stride, site.act, groups=middle) for k in kernels)
+        self.project = nn.Conv2d(middle, site.c_out, 1, bias=False)
+        self.norm = MultiPathNorm(site.c_out, len(kernels), most, norm)
+
+    def forward(self, x: Tensor, active: tuple[int, ...] | None = None) -> Tensor:
+        active = active or self.everything
+        expanded = self.expand(x)
+        total = self.paths[active[0]](expanded)
+        for path in active[1:]:
+            total = total + self.paths[path](expanded)
+        y = self.norm(self.project(total), active)
+        return x + y if self.residual else y
+
+
+class MultiPathChoice(Choice):
+    """Expansion × kernel subset: one bottleneck an expansion, whose kernels and projection its subsets share."""
+
+    def __init__(
+        self, site: Site, options: Sequence[tuple[int, tuple[int, ...]]], kernels: tuple[int, ...], most: int, norm: str
+    ) -> None:
+        super().__init__()
+        rates = sorted({expansion for expansion, _ in options})
+        self.rates = nn.ModuleList(MultiPathBottleneck(site, rate, kernels, most, norm) for rate in rates)
+        self.branches = [
+            partial(self.rates[rates.index(rate)].forward, active=tuple(kernels.index(k) for k in subset))
+            for rate, subset in options
+        ]
+
+
+def multi_path_block(site: Site, expansion: int, kernels: tuple[int, ...]) -> Block:
+    """The stand-alone bottleneck of an option, with one ordinary batch norm after the sum."""
+    key = f"mix_i{site.c_in}_o{site.c_out}_e{expansion}_k{''.join(map(str, kernels))}_s{site.stride}_r{site.side}_{site.act}"
+    build = partial(MultiPathBottleneck, site, expansion, kernels, len(kernels), "vanilla")
+    return Block(key, (site.c_in, site.side, site.side), build)
+
+
+def uniform_count(
+    rng: random.Random, expansions: Sequence[int], kernels: Sequence[int], most: int
+) -> tuple[int, tuple[int, ...]]:
+    """MixPath's draw for one block (official code, S1): expansion, then number of paths, then paths, each uniformly."""
+    expansion = rng.choice(expansions)
+    count = rng.randint(1, most)
+    return expansion, tuple(sorted(rng.sample(kernels, count)))
+
+
+def conv_block(c_in: int, c_out: int, kernel: int, stride: int, side: int, act: str) -> Block:
+    """A fixed convolution with batch norm and activation, as a stem has it."""
+    key = f"conv_i{c_in}_o{c_out}_k{kernel}_s{stride}_r{side}_{act}"
+    return Block(key, (c_in, side, side), partial(conv_bn, c_in, c_out, kernel, stride, act))
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times a width multiplier, to the nearest multiple of 8, at least 8."""
+    return max(8, int(channels * width / 8 + 0.5) * 8)

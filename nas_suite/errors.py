@@ -1,0 +1,30 @@
+"""The ways a request can fail that are not a fault of ours, their exit codes, and the near word for a wrong one."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BadInput(ValueError):
+    """What was given cannot be used; the message says what was given, what is known and what to do."""
+
+    exit_code = 2
+
+
+class Missing(BadInput):
+    """Data or a benchmark is not on this machine; the message is the command that gets it."""
+
+    exit_code = 3
+
+
+class Unreachable(BadInput):
+    """No network meets the target; the message names what can be reached."""
+
+    exit_code = 4
+
+
+def suggest(word: str, known: Iterable[str], most: int = 12) -> str:
+    """The tail of an error message: the nearest known word, if one is near, and the known words."""
+    words = list(known)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    listed = ", ".join(words[:most]) + (f", … ({len(words)} in all)" if len(words) > most else "")
+    return (f"; did you mean {near[0]!r}?" if near else ";") + f" there are: {listed or 'none'}"

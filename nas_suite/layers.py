@@ -1,0 +1,56 @@
+"""Layers that several spaces are built of: convolution with batch norm, squeeze-excite, activations, initialisation."""
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "swish": nn.SiLU, "none": nn.Identity}
+
+
+def activation(name: str) -> nn.Module:
+    """A fresh activation, in place where torch offers it; none of the suite's networks reads its input again."""
+    return ACTIVATIONS[name](inplace=True) if name != "none" else nn.Identity()
+
+
+def conv_bn(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, act: str = "none", groups: int = 1) -> nn.Sequential:
+    """Convolution without bias, padded by kernel // 2, then batch norm, then activation (left out where `none`)."""
+    layers = [nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(c_out)]
+    return nn.Sequential(*layers) if act == "none" else nn.Sequential(*layers, activation(act))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention: average pool, 1×1 to `hidden`, activation, 1×1 back, sigmoid (Hu et al. 2018)."""
+
+    def __init__(self, channels: int, hidden: int, act: str) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.act = activation(act)
+        self.expand = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return x * self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True)))).sigmoid()
+
+
+class Head(nn.Sequential):
+    """1×1 convolution to `width` channels, global average pool, linear classifier (no dropout: that is a recipe's)."""
+
+    def __init__(self, c_in: int, width: int, classes: int, act: str) -> None:
+        super().__init__(conv_bn(c_in, width, act=act), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+
+
+def initialise(module: nn.Module) -> None:
+    """MixPath's initialisation (official code, S1): convolutions N(0, √(2 / (k²·c_out))), batch norms one and zero,
+    linear layers uniform ±1/√fan_out with zero bias."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.normal_(part.weight, 0.0, math.sqrt(2.0 / (part.kernel_size[0] * part.kernel_size[1] * part.out_channels)))
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Linear):
+            bound = 1.0 / math.sqrt(part.out_features)
+            nn.init.uniform_(part.weight, -bound, bound)
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,24 @@
+"""Objectives: named functions from architectures to numbers, all that a search or a ranking needs to know."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from nas_suite.space import Arch
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What to look for, in which direction, and how to find it out. `score` may be slow; it never changes a method."""
+
+    name: str
+    goal: Literal["min", "max"]
+    score: Callable[[Sequence[Arch]], Sequence[float]]
+
+    def losses(self, archs: Sequence[Arch]) -> Float[np.ndarray, " a"]:
+        """Scores with the sign turned so that less is better."""
+        scores = np.asarray(self.score(archs), dtype=float)
+        return scores if self.goal == "min" else -scores

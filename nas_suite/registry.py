@@ -1,0 +1,97 @@
+"""Registries: names and settings to objects; nothing is imported before it is asked for."""
+
+import dataclasses
+import importlib
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from nas_suite.errors import BadInput, suggest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Named classes of one kind (`space`, `method`, `data`), ours and those of installed packages' entry points."""
+
+    kind: str
+    ours: Mapping[str, str]
+    group: str
+
+    def table(self) -> dict[str, str]:
+        """Name to `module:Class`; a name of ours cannot be taken by another package."""
+        others = {point.name: point.value for point in entry_points(group=self.group)}
+        return {**others, **self.ours}
+
+    def names(self) -> list[str]:
+        return sorted(self.table())
+
+    def load(self, name: str) -> type:
+        """The class behind a name; imports its module."""
+        table = self.table()
+        if name not in table:
+            raise BadInput(f"unknown {self.kind} {name!r}{suggest(name, sorted(table))}")
+        module, _, attribute = table[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def build(self, name: str, settings: Mapping[str, Any], **given: Any) -> Any:
+        """An object of the named class from its settings; `given` are arguments that are no settings."""
+        return construct(self.load(name), f"{self.kind} {name!r}", settings, **given)
+
+
+def settable(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    """The settings of a dataclass: its fields that have a default."""
+    return {
+        f.name: f
+        for f in dataclasses.fields(cls)
+        if f.init and (f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING)
+    }
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """Setting name to default value."""
+    return {
+        name: f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc]
+        for name, f in settable(cls).items()
+    }
+
+
+def literal(text: str) -> Any:
+    """A value typed on a command line: read as TOML where it is TOML, else as a word or a comma-separated list."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text.split(",") if "," in text else text
+
+
+def checked(cls: type, what: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with every value converted to its field's annotation; BadInput names the setting that is wrong."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    fields = settable(cls)
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, value in settings.items():
+        if name not in fields:
+            raise BadInput(f"{what} has no setting {name!r}{suggest(name, fields, most=40)}")
+        try:
+            values[name] = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BadInput(f"{what}: {name} = {value!r} does not fit: {first['msg'].lower()}") from None
+    return values
+
+
+def construct(cls: type[T], what: str, settings: Mapping[str, Any], **given: Any) -> T:
+    """An instance of a settings dataclass; ValueErrors of its constructor become BadInput that name it."""
+    values = checked(cls, what, settings)
+    try:
+        return cls(**values, **given)
+    except BadInput:
+        raise
+    except ValueError as error:
+        raise BadInput(f"{what}: {error}") from None

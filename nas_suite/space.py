@@ -1,0 +1,152 @@
+"""Search spaces in plain words: variables, architectures, paths, blocks and the interface of a space."""
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nas_suite.errors import BadInput, suggest
+
+Arch: TypeAlias = tuple[int, ...]
+"""One option index a variable."""
+
+Path: TypeAlias = Sequence["int | Tensor"]
+"""An `Arch` in which an entry may also be a soft choice: a 1-D tensor of weights over the variable's options."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One decision of a space: a name, its options, and how each option is written in an architecture's text."""
+
+    name: str
+    options: tuple[Any, ...]
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            object.__setattr__(self, "labels", tuple(str(option) for option in self.options))
+        if not self.options or len(set(self.labels)) != len(self.options):
+            raise ValueError(f"variable {self.name!r} needs options with distinct labels, got {self.labels}")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a network that runs by itself.
+
+    `key` names its structure completely: two blocks with one key and one input cost the same. `input` is the shape
+    (channels, height, width) of one image's features that enter it; `build` makes it, stand-alone, with its batch norms.
+    """
+
+    key: str
+    input: tuple[int, int, int]
+    build: Callable[[], nn.Module] = field(compare=False, repr=False)
+
+
+class Supernet(nn.Module, ABC):
+    """A network that holds the weights of every architecture of a space; what runs is an argument, never a state."""
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "n c h w"], path: Path) -> Float[Tensor, "n classes"]: ...
+
+
+class SearchSpace(ABC):
+    """A set of networks. Implementations are frozen dataclasses whose fields are the space's settings.
+
+    Every implementation has at least the settings `image_size` (pixels a side), `channels` (of an image) and `classes`.
+    """
+
+    image_size: int
+    channels: int
+    classes: int
+
+    @property
+    @abstractmethod
+    def variables(self) -> tuple[Variable, ...]:
+        """The decisions, in the order in which an architecture lists them."""
+
+    @abstractmethod
+    def canonical(self, arch: Arch) -> Arch | None:
+        """The one spelling of the network that `arch` spells; None where it spells none."""
+
+    @abstractmethod
+    def network(self, arch: Arch) -> nn.Module:
+        """The stand-alone network, freshly initialised: images (n, channels, h, w) to logits (n, classes)."""
+
+    @abstractmethod
+    def blocks(self, path: Path) -> Iterable[tuple[float | Tensor, Block]]:
+        """What runs, and with which weight: 1 for a hard choice, the (differentiable) share for a soft one."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """How many distinct networks the space holds."""
+
+    def describe(self, arch: Arch) -> str:
+        """`arch` as one line that `parse` takes back."""
+        return "-".join(v.labels[i] for v, i in zip(self.variables, self.check(arch), strict=True))
+
+    def parse(self, text: str) -> Arch:
+        """The architecture that a line of `describe` stands for; BadInput says which token is wrong."""
+        tokens = text.strip().split("-")
+        if len(tokens) != len(self.variables):
+            raise BadInput(
+                f"architecture {text!r} has {len(tokens)} tokens, this space has {len(self.variables)} "
+                f"({', '.join(v.name for v in self.variables)}); an example: {self.describe(self.sample(random.Random(0)))}"
+            )
+        arch = []
+        for variable, token in zip(self.variables, tokens, strict=True):
+            if token not in variable.labels:
+                raise BadInput(f"{variable.name} cannot be {token!r}{suggest(token, variable.labels)}")
+            arch.append(variable.labels.index(token))
+        return self.valid(tuple(arch))
+
+    def check(self, arch: Arch) -> Arch:
+        """`arch` itself if it has one index in range for each variable, else BadInput."""
+        sizes = [len(v.options) for v in self.variables]
+        if len(arch) != len(sizes) or not all(0 <= i < n for i, n in zip(arch, sizes, strict=True)):
+            raise BadInput(f"architecture {tuple(arch)} does not fit a space with {sizes} options")
+        return tuple(arch)
+
+    def valid(self, arch: Arch) -> Arch:
+        """`arch` itself if it spells a network, else BadInput."""
+        if self.canonical(self.check(arch)) is None:
+            raise BadInput(f"{self.describe(arch)} spells no network of this space; `nas spaces sample` prints some that do")
+        return arch
+
+    def sample(self, rng: random.Random) -> Arch:
+        """A canonical architecture, options drawn uniformly and independently, redrawn until they spell a network."""
+        while True:
+            drawn = self.canonical(tuple(rng.randrange(len(v.options)) for v in self.variables))
+            if drawn is not None:
+                return drawn
+
+    def neighbours(self, arch: Arch) -> Iterator[Arch]:
+        """The distinct canonical architectures that differ from `arch` in one variable."""
+        seen = {self.canonical(arch)}
+        for at, variable in enumerate(self.variables):
+            for option in range(len(variable.options)):
+                near = self.canonical((*arch[:at], option, *arch[at + 1 :]))
+                if near is not None and near not in seen:
+                    seen.add(near)
+                    yield near
+
+    def spellings(self) -> int:
+        """The product of the numbers of options: how many tuples `canonical` is defined on."""
+        return math.prod(len(v.options) for v in self.variables)
+
+
+class SupernetSpace(SearchSpace):
+    """A space whose networks can share the weights of one supernet."""
+
+    @abstractmethod
+    def supernet(self, norm: str) -> Supernet:
+        """A fresh supernet. `norm` names the batch norm after a sum of paths (`supernet.NORMS`);
+        spaces without such sums ignore it."""
+
+    @abstractmethod
+    def draw(self, rng: random.Random) -> Arch:
+        """A path to train next, drawn as the space's paper draws it; not always uniform over architectures."""

@@ -1,0 +1,14 @@
+"""The registered search spaces: one line a space."""
+
+from nas_suite.registry import Registry
+
+SPACES = Registry(
+    "space",
+    {
+        "mixpath-s1": "nas_suite.spaces.mixpath_s1:MixPathS1",
+        "mixpath-s2": "nas_suite.spaces.mixpath_s2:MixPathS2",
+        "mixpath-s3": "nas_suite.spaces.mixpath_s3:MixPathS3",
+        "mixpath-s4": "nas_suite.spaces.mixpath_s4:MixPathS4",
+    },
+    "nas_suite.spaces",
+)

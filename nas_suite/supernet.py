@@ -1,0 +1,49 @@
+"""Parts of supernets: one choice among branches, and the batch norm after a sum of paths (shadow batch norm)."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias, get_args
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nas_suite.errors import suggest
+
+Norm: TypeAlias = Literal["linear", "exponential", "vanilla", "scaled"]
+NORMS: tuple[str, ...] = get_args(Norm)
+
+
+def mix(branches: Sequence[Callable[[Tensor], Tensor]], choice: "int | Tensor", x: Tensor) -> Tensor:
+    """One branch's output for a hard choice; the weighted sum of all branches' outputs for a soft one."""
+    if isinstance(choice, int):
+        return branches[choice](x)
+    outputs = [weight * branch(x) for weight, branch in zip(choice, branches, strict=True)]
+    total = outputs[0]
+    for output in outputs[1:]:
+        total = total + output
+    return total
+
+
+class MultiPathNorm(nn.Module):
+    """Batch norm of a sum of up to `most` of `paths` paths, by kind (MixPath, ICCV 2023, section 3):
+
+    - `linear`: one norm for each number of active paths, 1 … most (shadow batch norm, Lemma 3.1);
+    - `exponential`: one for each non-empty set of at most `most` active paths;
+    - `vanilla`: one for all;
+    - `scaled`: the sum divided by the number of active paths, then one for all.
+    """
+
+    def __init__(self, channels: int, paths: int, most: int, kind: str) -> None:
+        super().__init__()
+        if kind not in NORMS:
+            raise ValueError(f"unknown norm {kind!r}{suggest(kind, NORMS)}")
+        self.kind = kind
+        subsets = [s for size in range(1, most + 1) for s in itertools.combinations(range(paths), size)]
+        self.index = {s: {"linear": len(s) - 1, "exponential": i}.get(kind, 0) for i, s in enumerate(subsets)}
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(max(self.index.values()) + 1))
+
+    def forward(self, total: Float[Tensor, "n c h w"], active: tuple[int, ...]) -> Float[Tensor, "n c h w"]:
+        """`total` is the sum over the paths in `active` (ascending indices)."""
+        if self.kind == "scaled":
+            total = total / len(active)
+        return self.norms[self.index[active]](total)
