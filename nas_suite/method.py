@@ -1,0 +1,45 @@
+"""What a user brings (Problem) and what every method answers (Method)."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from nas_suite.data import Images
+from nas_suite.engine import Batches, Compute, Learner
+from nas_suite.objective import Objective
+from nas_suite.search import Limit, Searcher
+from nas_suite.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space and the images to search it for. There are no test images here, so no method can see one."""
+
+    space: Any  # of the method's `needs`
+    train: Images
+    val: Images
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    compute: Compute = Compute()
+    seed: int = 0
+
+
+class Method(Learner):
+    """A way to search. Implementations are dataclasses: `problem` first, then the settings with the paper's defaults."""
+
+    needs: ClassVar[type[SearchSpace]]
+    problem: Problem
+    epochs: int
+
+    @abstractmethod
+    def batches(self) -> Batches:
+        """What its steps learn from."""
+
+    @abstractmethod
+    def scorer(self) -> Objective:
+        """What the method, as trained, thinks of an architecture. Scoring leaves the method as it was."""
+
+    @abstractmethod
+    def searcher(self, objectives: Sequence[Objective], limits: Sequence[Limit]) -> Searcher:
+        """How it looks for architectures that are good in all objectives and within all limits."""

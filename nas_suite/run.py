@@ -1,0 +1,223 @@
+"""A run is a directory: run.json, log.jsonl, trials.jsonl and checkpoints; every write is atomic or can be cut off."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from nas_suite.errors import BadInput
+
+RECORD, LOG, TRIALS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "checkpoint-"
+KEPT = 2  # checkpoints: the newest and the one before it
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """The whole of `data` stands at `path`, or what stood there before; BadInput where the disk refuses."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing(path.parent):
+        try:
+            with open(part, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Makes renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns what a disk can refuse into one clear line; nothing that was saved before is touched."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"cannot write to {folder}: {error.strerror or error}; what was saved before is intact: "
+            "make room or permit writing there, then resume, or choose another --out"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, search or retraining on disk. `path` is its directory, `record` what run.json says."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @classmethod
+    def create(cls, path: Path, record: Mapping[str, Any]) -> "Run":
+        """A new run; BadInput where something is there already or nothing can be written."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            hint = f"`nas runs resume {path}` goes on with it, " if (path / RECORD).exists() else ""
+            raise BadInput(f"{path} is already there; {hint}--out names another folder")
+        with writing(path.parent):
+            path.mkdir(parents=True, exist_ok=True)
+        run = cls(path, dict(record))
+        write_atomic(path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """An existing run; BadInput where there is none or its record cannot be read."""
+        try:
+            record = json.loads((path / RECORD).read_bytes())
+        except FileNotFoundError:
+            raise BadInput(f"{path} is no run: it has no {RECORD}; `nas runs list` shows what there is") from None
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{path / RECORD} cannot be read ({error}); `nas runs list` shows what there is") from None
+        if not isinstance(record, dict) or record.get("schema") != 1:
+            raise BadInput(f"{path / RECORD} is not a run record of this version (schema 1)")
+        return cls(path, record)
+
+    def update(self, **fields: Any) -> "Run":
+        """The run with these fields of its record changed, on disk too."""
+        record = {**self.record, **fields}
+        write_atomic(self.path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        return Run(self.path, record)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process; BadInput where another process is at work in it."""
+        import fcntl
+
+        with writing(self.path), open(self.path / ".lock", "a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BadInput(f"{self.path} is being written by another process; wait for it or stop it") from None
+            yield
+
+    def append(self, name: str, line: Mapping[str, Any]) -> None:
+        """Adds one line to a .jsonl file; it is on the disk when this returns."""
+        with writing(self.path), open(self.path / name, "a") as file:
+            put(file, line)
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The whole lines of a .jsonl file; a last line that was cut off by a kill does not count."""
+        file = self.path / name
+        if not file.exists():
+            return []
+        return [line for line in map(parsed, file.read_text().split("\n")[:-1]) if line is not None]
+
+    def rewrite(self, name: str, lines: list[dict[str, Any]]) -> None:
+        """Replaces a .jsonl file by exactly these lines."""
+        write_atomic(self.path / name, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint folders, newest first."""
+        return sorted((p for p in self.path.glob(f"{CHECKPOINT}*") if p.name[len(CHECKPOINT) :].isdigit()), reverse=True)
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Writes a checkpoint beside the last ones, then removes all but the newest two.
+
+        The entry `weights` of `state` is a flat dict of tensors and is kept as safetensors; the rest is numbers, strings,
+        tensors and containers of them. Nothing that was saved before is touched until the new one is whole.
+        """
+        import torch
+        from safetensors.torch import save_file
+
+        target = self.path / f"{CHECKPOINT}{step:09d}"
+        part = self.path / f".part-{step:09d}"
+        with writing(self.path):
+            try:
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                save_file({k: v.detach().contiguous() for k, v in state["weights"].items()}, part / "weights.safetensors")
+                torch.save({k: v for k, v in state.items() if k != "weights"}, part / "state.pt")
+                sums = {name: digest(part / name) for name in ("weights.safetensors", "state.pt")}
+                (part / "manifest.json").write_text(json.dumps({"schema": 1, "step": step, "sha256": sums}))
+                for file in part.iterdir():
+                    with open(file, "rb") as handle:
+                        os.fsync(handle.fileno())
+                if target.exists():
+                    shutil.rmtree(target)
+                os.replace(part, target)
+            except Exception as error:
+                shutil.rmtree(part, ignore_errors=True)
+                raise error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}") from error
+        sync(self.path)
+        for old in self.checkpoints()[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def load(self) -> tuple[int, dict[str, Any]] | None:
+        """Step and state of the newest checkpoint that is whole; None where none was ever saved.
+
+        Raises BadInput where there are checkpoints and none is whole.
+        """
+        faults = []
+        for folder in self.checkpoints():
+            try:
+                return load_checkpoint(folder)
+            except BadInput as error:
+                faults.append(str(error))
+        if faults:
+            raise BadInput("; ".join(faults) + f"; start again with another --out, or remove {self.path}")
+        return None
+
+
+def put(file: TextIO, line: Mapping[str, Any]) -> None:
+    """Writes one JSON line and waits for the disk."""
+    file.write(json.dumps(line) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def parsed(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
+    """Step and state of one checkpoint; BadInput where it is cut short, altered or foreign. Nothing is unpickled freely."""
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for name, sum_ in manifest["sha256"].items():
+            if digest(folder / name) != sum_:
+                raise BadInput(f"{folder / name} is damaged (its checksum does not fit)")
+        state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+        state["weights"] = load_file(folder / "weights.safetensors")
+        return manifest["step"], state
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a damaged or foreign file makes the readers say
+        raise BadInput(f"{folder} is no checkpoint of ours or is damaged ({type(error).__name__}: {error})") from None
+
+
+def repair_tail(path: Path) -> None:
+    """Cuts a line that a kill left unfinished off the end of a .jsonl file."""
+    if path.exists():
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data:
+            write_atomic(path, whole)
