@@ -162,12 +162,6 @@ def uniform_count(
     return expansion, tuple(sorted(rng.sample(kernels, count)))
 
 
-def conv_block(c_in: int, c_out: int, kernel: int, stride: int, side: int, act: str) -> Block:
-    """A fixed convolution with batch norm and activation, as a stem has it."""
-    key = f"conv_i{c_in}_o{c_out}_k{kernel}_s{stride}_r{side}_{act}"
-    return Block(key, (c_in, side, side), partial(conv_bn, c_in, c_out, kernel, stride, act))
-
-
 def scaled(channels: int, width: float) -> int:
     """`channels` times a width multiplier, to the nearest multiple of 8, at least 8."""
     return max(8, int(channels * width / 8 + 0.5) * 8)

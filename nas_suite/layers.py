@@ -1,9 +1,12 @@
 """Layers that several spaces are built of: convolution with batch norm, squeeze-excite, activations, initialisation."""
 
 import math
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from nas_suite.space import Block
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "swish": nn.SiLU, "none": nn.Identity}
 
@@ -37,6 +40,12 @@ class Head(nn.Sequential):
 
     def __init__(self, c_in: int, width: int, classes: int, act: str) -> None:
         super().__init__(conv_bn(c_in, width, act=act), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+
+
+def conv_block(c_in: int, c_out: int, kernel: int, stride: int, side: int, act: str) -> Block:
+    """A fixed convolution with batch norm and activation, as a stem has it."""
+    key = f"conv_i{c_in}_o{c_out}_k{kernel}_s{stride}_r{side}_{act}"
+    return Block(key, (c_in, side, side), partial(conv_bn, c_in, c_out, kernel, stride, act))
 
 
 def initialise(module: nn.Module) -> None:

@@ -4,8 +4,8 @@ import random
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from nas_suite.chain import ChainSpace, MultiPathChoice, Site, conv_block, multi_path_block, scaled, subsets, uniform_count
-from nas_suite.layers import Head
+from nas_suite.chain import ChainSpace, MultiPathChoice, Site, multi_path_block, scaled, subsets, uniform_count
+from nas_suite.layers import Head, conv_block
 from nas_suite.space import Arch, Block, Variable
 
 # Output channels and stride of the twelve blocks (official code, S1/model_search.py:84-112); the stem has 32 channels.
