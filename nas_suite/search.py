@@ -1,0 +1,346 @@
+"""Searching: searchers that ask and are told, the region within limits, and the drive that scores, writes down and resumes."""
+
+import math
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from nas_suite.engine import Progress, Signals, silent
+from nas_suite.errors import Unreachable
+from nas_suite.objective import Objective
+from nas_suite.run import LOG, TRIALS, Run, repair_tail
+from nas_suite.space import Arch, SearchSpace
+
+PATIENCE = 50  # asks in a row that bring nothing new before a space counts as searched
+FAILED = 1e12  # the loss of an architecture whose evaluation failed
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An upper bound on a quick objective that is minimised, such as a cost."""
+
+    cost: Objective
+    bound: float
+
+    def excess(self, arch: Arch) -> float:
+        """How far above the bound, as a share of it; 0 where it holds."""
+        return max(0.0, float(self.cost.score([arch])[0]) / self.bound - 1.0)
+
+
+@dataclass(frozen=True)
+class Region:
+    """The architectures of a space within limits. Raises Unreachable where coordinate descent finds none."""
+
+    space: SearchSpace
+    limits: Sequence[Limit] = ()
+    anchor: Arch = field(init=False)  # an architecture within all limits, towards which others are mended
+
+    def __post_init__(self) -> None:
+        rng = random.Random(0)
+        lowest = min((descend(self.space, self.excess, rng) for _ in range(4)), key=lambda found: found[1])
+        if lowest[1] > 0:
+            raise Unreachable(self.refusal(rng))
+        object.__setattr__(self, "anchor", lowest[0])
+
+    def refusal(self, rng: random.Random) -> str:
+        texts = []
+        for limit in self.limits:
+            least = descend(self.space, lambda arch, c=limit.cost: float(c.score([arch])[0]), rng)[1]
+            texts.append(f"{limit.cost.name} <= {limit.bound:g} (this space reaches down to {least:g})")
+        return f"no network of this space has {' and '.join(texts)}; raise the limit or choose a smaller space"
+
+    def excess(self, arch: Arch) -> float:
+        return sum(limit.excess(arch) for limit in self.limits)
+
+    def mend(self, arch: Arch, rng: random.Random) -> Arch:
+        """The canonical spelling of `arch`, with variables set to the anchor's, in random order, until it is in the region;
+        another sample where `arch` spells nothing."""
+        mended = self.space.canonical(arch)
+        mended = list(self.space.sample(rng) if mended is None else mended)
+        order = rng.sample(range(len(mended)), len(mended))
+        for at in order:
+            canonical = self.space.canonical(tuple(mended))
+            if canonical is not None and self.excess(canonical) == 0:
+                return canonical
+            mended[at] = self.anchor[at]
+        return self.anchor
+
+    def sample(self, rng: random.Random) -> Arch:
+        """A random architecture of the region: uniform where that succeeds soon, else mended."""
+        for _ in range(20):
+            arch = self.space.sample(rng)
+            if self.excess(arch) == 0:
+                return arch
+        return self.mend(arch, rng)
+
+    def samples(self, count: int, rng: random.Random, without: set[Arch]) -> list[Arch]:
+        """Up to `count` distinct architectures not in `without`; fewer where the region seems to hold no more."""
+        found: dict[Arch, None] = {}
+        for _ in range(PATIENCE * count):
+            if len(found) == count:
+                break
+            arch = self.sample(rng)
+            if arch not in without:
+                found[arch] = None
+        return list(found)
+
+
+def descend(space: SearchSpace, value: Any, rng: random.Random) -> tuple[Arch, float]:
+    """Coordinate descent on a function of architectures from a random one: exact where variables add independently."""
+    arch = space.sample(rng)
+    best = value(arch)
+    while best > 0:
+        near = min(((value(a), a) for a in space.neighbours(arch)), default=(best, arch))
+        if near[0] >= best:
+            break
+        best, arch = near
+    return arch, best
+
+
+class Searcher(ABC):
+    """Proposes architectures and is told how they did; losses are minimised. Never asks for one it was told of."""
+
+    @abstractmethod
+    def ask(self) -> list[Arch]:
+        """Canonical architectures to evaluate next; none: the search is over."""
+
+    @abstractmethod
+    def tell(self, archs: Sequence[Arch], losses: Float[np.ndarray, "a m"]) -> None: ...
+
+
+@dataclass
+class Random(Searcher):
+    """Random search: the baseline to beat."""
+
+    region: Region
+    seed: int = 0
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        self.rng, self.told = random.Random(self.seed), set[Arch]()
+
+    def ask(self) -> list[Arch]:
+        return self.region.samples(self.batch, self.rng, self.told)
+
+    def tell(self, archs: Sequence[Arch], losses: Float[np.ndarray, "a m"]) -> None:
+        self.told.update(archs)
+
+
+@dataclass
+class Evolution(Searcher):
+    """Regularised evolution on the first objective (Real et al. 2019): the best of a sample is mutated, the oldest dies."""
+
+    region: Region
+    seed: int = 0
+    population: int = 64
+    sample: int = 16
+
+    def __post_init__(self) -> None:
+        self.rng, self.told, self.alive = random.Random(self.seed), set[Arch](), list[tuple[float, Arch]]()
+
+    def ask(self) -> list[Arch]:
+        if not self.alive:
+            return self.region.samples(self.population, self.rng, self.told)
+        parent = min(self.rng.sample(self.alive, min(self.sample, len(self.alive))))[1]
+        for _ in range(PATIENCE):
+            child = self.region.mend(mutated(self.region.space, parent, self.rng), self.rng)
+            if child not in self.told:
+                return [child]
+        return self.region.samples(1, self.rng, self.told)
+
+    def tell(self, archs: Sequence[Arch], losses: Float[np.ndarray, "a m"]) -> None:
+        self.told.update(archs)
+        self.alive = [*self.alive, *zip(losses[:, 0].tolist(), archs, strict=True)][-self.population :]
+
+
+def mutated(space: SearchSpace, arch: Arch, rng: random.Random) -> Arch:
+    """`arch` with one variable, that has a choice, set to another option."""
+    at = rng.choice([i for i, v in enumerate(space.variables) if len(v.options) > 1])
+    others = [i for i in range(len(space.variables[at].options)) if i != arch[at]]
+    return (*arch[:at], rng.choice(others), *arch[at + 1 :])
+
+
+class NSGA2(Searcher):
+    """NSGA-II (Deb et al. 2002) by pymoo, on integers over the space's variables: uniform crossover, and mutation of each
+    variable to a uniform option. Offspring that spell nothing, break a limit or are known are mended or drawn again."""
+
+    def __init__(
+        self,
+        region: Region,
+        objectives: int,
+        seed: int = 0,
+        population: int = 64,
+        crossover: float = 0.9,
+        mutation: float = 0.0,
+    ) -> None:
+        from pymoo.algorithms.moo.nsga2 import NSGA2 as Algorithm
+        from pymoo.core.problem import Problem
+        from pymoo.operators.crossover.ux import UniformCrossover
+
+        self.told: set[Arch] = set()
+        rng = random.Random(seed)
+        top = [len(v.options) - 1 for v in region.space.variables]
+        first = region.samples(population, rng, self.told)
+        operators = pymoo_operators(region, rng, mutation or 1 / len(top), self.told)
+        self.algorithm = Algorithm(
+            pop_size=population,
+            sampling=np.array(first, dtype=int),  # type: ignore[arg-type]
+            crossover=UniformCrossover(prob=crossover),  # type: ignore[arg-type]
+            **operators,
+        )
+        problem = Problem(n_var=len(top), n_obj=objectives, xl=0, xu=np.array(top), vtype=int)
+        self.algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
+
+    def ask(self) -> list[Arch]:
+        self.asked = self.algorithm.ask()
+        return [] if self.asked is None else [tuple(int(i) for i in x) for x in self.asked.get("X")]
+
+    def tell(self, archs: Sequence[Arch], losses: Float[np.ndarray, "a m"]) -> None:
+        self.told.update(archs)
+        self.asked.set("F", losses)  # type: ignore[union-attr]
+        self.algorithm.tell(infills=self.asked)
+
+
+def pymoo_operators(region: Region, rng: random.Random, rate: float, told: set[Arch]) -> dict[str, Any]:
+    """Mutation, repair and duplicate elimination that know the region and the networks already told of."""
+    from pymoo.core.duplicate import DuplicateElimination
+    from pymoo.core.mutation import Mutation
+    from pymoo.core.repair import Repair
+
+    class Reset(Mutation):
+        def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **kwargs: Any) -> Any:
+            fresh = random_state.integers(0, problem.xu.astype(int) + 1, size=X.shape)
+            return np.where(random_state.random(X.shape) < rate, fresh, X)
+
+    class Mend(Repair):
+        def _do(self, problem: Any, X: Any, **kwargs: Any) -> Any:
+            return np.array([region.mend(tuple(int(i) for i in x), rng) for x in X], dtype=int)
+
+    class Unseen(DuplicateElimination):
+        def _do(self, pop: Any, other: Any, is_duplicate: Any) -> Any:
+            seen = set(told) if other is None else {tuple(x) for x in other.get("X")}
+            for at, x in enumerate(pop.get("X")):
+                is_duplicate[at] = tuple(x) in seen
+                if other is None:
+                    seen.add(tuple(x))
+            return is_duplicate
+
+    return {"mutation": Reset(), "repair": Mend(), "eliminate_duplicates": Unseen()}
+
+
+def drive(
+    searcher: Searcher, space: SearchSpace, objectives: Sequence[Objective], budget: int, run: Run, progress: Progress = silent
+) -> None:
+    """Asks, scores and tells until `budget` networks are evaluated or the searcher is done.
+
+    Each evaluation is in trials.jsonl before the next begins; those that are there already are told, not scored again, so
+    a search that was killed goes on to the same end.
+    """
+    repair_tail(run.path / TRIALS)
+    recorded = {line["arch"]: line for line in run.lines(TRIALS)}
+    book = Book(objectives, run)
+    with Signals() as signals:
+        while len(book.trials) < budget and (asked := searcher.ask()):
+            told = []
+            for arch in asked[: budget - len(book.trials)]:
+                text = space.describe(arch)
+                trial = recorded.get(text) or evaluate(arch, text, objectives, len(book.trials), run)
+                told.append(book.enter(trial))
+                progress(len(book.trials), budget, trial["values"] or {})
+                signals.check()
+            if len(told) == len(asked):
+                searcher.tell(asked, np.array(told))
+            book.close_generation()
+
+
+def evaluate(arch: Arch, text: str, objectives: Sequence[Objective], number: int, run: Run) -> dict[str, Any]:
+    """Scores one architecture and writes the trial down; running out of memory is a failed trial, not the end."""
+    started = time.monotonic()
+    values: dict[str, float] | None = None
+    error = None
+    try:
+        values = {o.name: float(o.score([arch])[0]) for o in objectives}
+        if not all(map(math.isfinite, values.values())):
+            values, error = None, f"not finite: {values}"
+    except (MemoryError, RuntimeError) as fault:
+        if "memory" not in str(fault).lower():
+            raise
+        error = str(fault).splitlines()[0]
+    trial = {"trial": number, "arch": text, "status": "ok" if error is None else "failed", "values": values}
+    trial |= {"seconds": round(time.monotonic() - started, 3)} | ({"error": error} if error else {})
+    run.append(TRIALS, trial)
+    return trial
+
+
+class Book:
+    """The trials told so far, and the hypervolume after each generation (in log.jsonl)."""
+
+    def __init__(self, objectives: Sequence[Objective], run: Run) -> None:
+        self.objectives, self.run = objectives, run
+        self.trials: list[dict[str, Any]] = []
+        self.generation = 0
+        self.box: tuple[np.ndarray, np.ndarray] | None = None
+        self.written = {line["generation"] for line in run.lines(LOG)}
+
+    def enter(self, trial: dict[str, Any]) -> list[float]:
+        """The losses of a trial."""
+        self.trials.append(trial)
+        return losses_of(trial, self.objectives)
+
+    def close_generation(self) -> None:
+        """Logs how much the archive dominates, as a share of the box that the first generation spanned."""
+        losses = np.array([losses_of(t, self.objectives) for t in self.trials if t["status"] == "ok"])
+        if len(losses):
+            self.box = self.box or (losses.min(0), losses.max(0) + 0.1 * np.ptp(losses, axis=0) + 1e-12)
+            front = losses[pareto(losses)]
+            line = {"generation": self.generation, "evaluated": len(self.trials), "front": len(front)}
+            line["hypervolume"] = hypervolume(front, *self.box)
+            if self.generation not in self.written:
+                self.run.append(LOG, line)
+        self.generation += 1
+
+
+def losses_of(trial: dict[str, Any], objectives: Sequence[Objective]) -> list[float]:
+    if trial["values"] is None:
+        return [FAILED] * len(objectives)
+    return [trial["values"][o.name] * (1 if o.goal == "min" else -1) for o in objectives]
+
+
+def pareto(losses: Float[np.ndarray, "a m"]) -> Int[np.ndarray, " f"]:
+    """Indices of the rows that no other row dominates, by the first column; of equal rows the first counts."""
+    order = np.lexsort(losses.T[::-1])
+    front: list[int] = []
+    for at in order:
+        if not any(np.all(losses[kept] <= losses[at]) for kept in front):
+            front.append(int(at))
+    return np.array(front, dtype=int)
+
+
+def hypervolume(front: Float[np.ndarray, "a m"], ideal: Float[np.ndarray, " m"], worst: Float[np.ndarray, " m"]) -> float:
+    """The volume that `front` dominates below `worst`, in units of the box between `ideal` and `worst`."""
+    from pymoo.indicators.hv import HV
+
+    scaled = (front - ideal) / (worst - ideal)
+    return float(HV(ref_point=np.ones(front.shape[1]))(scaled))  # type: ignore[arg-type]
+
+
+def knee(front: Float[np.ndarray, "a m"]) -> int:
+    """The row of a front (ascending in the first column) that lies furthest below the line between its ends,
+    after scaling each column to 0 … 1."""
+    span = np.ptp(front, axis=0)
+    scaled = (front - front.min(0)) / np.where(span > 0, span, 1.0)
+    return int(np.argmin(scaled.sum(1)))
+
+
+def archive(trials: Sequence[dict[str, Any]], objectives: Sequence[Objective]) -> Iterator[dict[str, Any]]:
+    """The non-dominated trials, best first in the first objective."""
+    fine = [t for t in trials if t["status"] == "ok"]
+    if fine:
+        for at in pareto(np.array([losses_of(t, objectives) for t in fine])):
+            yield fine[at]
