@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from nas_suite.layers import conv_bn, initialise
+from nas_suite.layers import DropPath, conv_bn, initialise
 from nas_suite.space import Arch, Block, Path, Supernet, SupernetSpace
 from nas_suite.supernet import MultiPathNorm, mix
 
@@ -120,6 +120,7 @@ class MultiPathBottleneck(nn.Module):
         self.paths = nn.ModuleList(conv_bn(middle, middle, k, site.stride, site.act, groups=middle) for k in kernels)
         self.project = nn.Conv2d(middle, site.c_out, 1, bias=False)
         self.norm = MultiPathNorm(site.c_out, len(kernels), most, norm)
+        self.drop = DropPath()
 
     def forward(self, x: Tensor, active: tuple[int, ...] | None = None) -> Tensor:
         active = active or self.everything
@@ -128,7 +129,7 @@ class MultiPathBottleneck(nn.Module):
         for path in active[1:]:
             total = total + self.paths[path](expanded)
         y = self.norm(self.project(total), active)
-        return x + y if self.residual else y
+        return x + self.drop(y) if self.residual else y
 
 
 class MultiPathChoice(Choice):

@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -46,6 +47,19 @@ def conv_block(c_in: int, c_out: int, kernel: int, stride: int, side: int, act: 
     """A fixed convolution with batch norm and activation, as a stem has it."""
     key = f"conv_i{c_in}_o{c_out}_k{kernel}_s{stride}_r{side}_{act}"
     return Block(key, (c_in, side, side), partial(conv_bn, c_in, c_out, kernel, stride, act))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016) of a residual branch: in training each image's branch is dropped with
+    probability `rate` and the others are scaled up; nothing else."""
+
+    rate: float = 0.0
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = torch.empty(len(x), 1, 1, 1, device=x.device).bernoulli_(1.0 - self.rate) / (1.0 - self.rate)
+        return x * keep.to(x.dtype)
 
 
 def initialise(module: nn.Module) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -19,9 +19,8 @@ from nas_suite.method import Method, Problem
 from nas_suite.objective import Objective
 from nas_suite.search import NSGA2, Evolution, Limit, Random, Region, Searcher
 from nas_suite.space import Arch, Path, Supernet, SupernetSpace
-from nas_suite.supernet import Norm
+from nas_suite.supernet import Batch, Norm, evaluating
 
-Batch = tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]
 SCORING_BATCH = 250
 
 
@@ -165,17 +164,6 @@ def accuracy(supernet: nn.Module, path: Path, batches: Iterable[Batch], compute:
             right += int((supernet(x, path).argmax(1) == y).sum())
             total += len(y)
     return right / total if total else math.nan
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within, the former mode after."""
-    former = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(former)
 
 
 @contextlib.contextmanager

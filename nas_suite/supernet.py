@@ -1,16 +1,19 @@
 """Parts of supernets: one choice among branches, and the batch norm after a sum of paths (shadow batch norm)."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from nas_suite.errors import suggest
 
 Norm: TypeAlias = Literal["linear", "exponential", "vanilla", "scaled"]
 NORMS: tuple[str, ...] = get_args(Norm)
+Batch: TypeAlias = tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]
+"""Normalised images and their labels."""
 
 
 def mix(branches: Sequence[Callable[[Tensor], Tensor]], choice: "int | Tensor", x: Tensor) -> Tensor:
@@ -47,3 +50,14 @@ class MultiPathNorm(nn.Module):
         if self.kind == "scaled":
             total = total / len(active)
         return self.norms[self.index[active]](total)
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within, the former mode after."""
+    former = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(former)
