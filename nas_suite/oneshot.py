@@ -52,7 +52,8 @@ class OneShot(Method):
     calibrate: bool = True
     calib_images: int = 10_000
     score_images: int = 0  # validation images that score an architecture; 0: all
-    searcher_kind: Literal["nsga2", "evolution", "random"] = "nsga2"
+    strategy: Literal["nsga2", "evolution", "random"] = "nsga2"
+    budget: int = 2560  # networks that a search evaluates
     population: int = 64
     crossover: float = 0.9
     mutation: float = 0.0  # of each variable; 0: one over their number
@@ -135,7 +136,7 @@ class OneShot(Method):
             "evolution": lambda: Evolution(region, seed, self.population),
             "random": lambda: Random(region, seed),
         }
-        return kinds[self.searcher_kind]()
+        return kinds[self.strategy]()
 
 
 @dataclass(frozen=True)

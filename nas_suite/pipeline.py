@@ -1,0 +1,306 @@
+"""The story in order: plan, problem, train a supernet, search it, retrain what was found, evaluate, resume."""
+
+import os
+import platform
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas_suite.artefact import load_network, write_network
+from nas_suite.cost import COSTS, cost
+from nas_suite.data import DATA, DataSet, Splits
+from nas_suite.engine import Compute, Interrupted, Progress, fit, silent
+from nas_suite.errors import BadInput, Missing, suggest
+from nas_suite.method import Method, Problem
+from nas_suite.methods import METHODS
+from nas_suite.objective import Objective
+from nas_suite.plan import Plan
+from nas_suite.registry import checked, construct, settable
+from nas_suite.run import TRIALS, Run
+from nas_suite.search import Limit, archive, drive, knee, losses_of
+from nas_suite.space import Arch, SearchSpace
+from nas_suite.spaces import SPACES
+from nas_suite.standalone import Recipe, Standalone
+
+
+def runs_root() -> Path:
+    """Where runs live: NAS_RUNS, or `runs` in the working directory."""
+    return Path(os.environ.get("NAS_RUNS", "runs"))
+
+
+def run_at(name: str) -> Run:
+    """The run of a path or of a name under `runs_root`."""
+    for path in (Path(name), runs_root() / name):
+        if (path / "run.json").exists():
+            return Run.open(path)
+    known = [run.name for run in all_runs()]
+    raise BadInput(f"no run {name!r} (looked at {name} and under {runs_root()}){suggest(name, known)}")
+
+
+def all_runs() -> list[Run]:
+    """The runs under `runs_root`, oldest first; folders that hold none are passed over."""
+    found = []
+    for record in runs_root().glob("*/run.json"):
+        try:
+            found.append(Run.open(record.parent))
+        except BadInput:
+            continue
+    return sorted(found, key=lambda run: (run.record.get("created", ""), run.name))
+
+
+def new_run(kind: str, stem: str, plan: Plan, out: Path | None, **more: Any) -> Run:
+    """A fresh run of a kind (supernet, search, retrain), numbered under `runs_root` unless `out` names its folder."""
+    record = {
+        "schema": 1, "kind": kind, "status": "running", "created": time.strftime("%Y-%m-%dT%H:%M:%S"), "plan": plan.record(),
+        **more, "environment": environment(),
+    }  # fmt: skip
+    if out is not None:
+        return Run.create(out, record)
+    taken = [int(m[1]) for p in runs_root().glob(f"{stem}-*") if (m := re.fullmatch(rf"{re.escape(stem)}-(\d+)", p.name))]
+    return Run.create(runs_root() / f"{stem}-{max(taken, default=0) + 1}", record)
+
+
+def environment() -> dict[str, str]:
+    """What a result depends on besides its settings."""
+    packages = {name: version(name) for name in ("nas-suite", "torch", "numpy", "pymoo")}
+    return {"python": platform.python_version(), **packages, "machine": platform.machine(), "threads": str(torch.get_num_threads())}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a plan stands for, built: data, splits without test images, the space that fits them, where to compute."""
+
+    plan: Plan
+    data: DataSet
+    splits: Splits
+    space: SearchSpace
+    compute: Compute
+
+    @property
+    def problem(self) -> Problem:
+        s = self.splits
+        return Problem(self.space, s.train, s.val, s.mean, s.std, self.compute, self.plan.seed)
+
+
+def prepare(plan: Plan) -> Setting:
+    """Checks a plan's names and settings, opens its data and builds the space that fits them."""
+    method, retrain = METHODS.load(plan.method), plan.part("retrain")
+    checked(method, f"method {plan.method!r}", plan.part("method"))
+    checked(Recipe, "retrain", retrain)
+    space_class = SPACES.load(plan.space)
+    if not issubclass(space_class, method.needs):
+        raise BadInput(f"method {plan.method!r} needs a {method.needs.__name__}, which space {plan.space!r} is not")
+    checked(space_class, f"space {plan.space!r}", plan.part("space"))
+    compute = Compute.choose(plan.device, plan.precision)
+    data = DATA.build(plan.data, {"seed": plan.seed, **plan.part("data")})
+    splits = data.splits()
+    return Setting(plan, data, splits, space_for(plan, splits), compute)
+
+
+def space_for(plan: Plan, splits: Splits) -> SearchSpace:
+    """The plan's space for images of this size, number of channels and classes; a setting that says otherwise is refused."""
+    _, channels, side, _ = splits.train.x.shape
+    fit = {"image_size": side, "channels": channels, "classes": len(splits.classes)}
+    asked = plan.part("space")
+    for name, value in fit.items():
+        if asked.get(name, value) != value:
+            raise BadInput(f"space.{name} is {asked[name]}, but {plan.data} has {value}; leave it out, or change the data's settings")
+    return SPACES.build(plan.space, {**asked, **fit})
+
+
+def space_of(plan: Plan) -> SearchSpace:
+    """The plan's space as its record describes it, without opening any data."""
+    return SPACES.build(plan.space, plan.part("space"))
+
+
+def build(setting: Setting) -> Method:
+    """The plan's method on its problem, untrained."""
+    return METHODS.build(setting.plan.method, setting.plan.part("method"), problem=setting.problem)
+
+
+def settled(setting: Setting) -> Plan:
+    """The plan with every setting spelt out, defaults included: what a run records."""
+    plan, space = setting.plan, setting.space
+    plan = plan.with_settings("space", {name: getattr(space, name) for name in settable(type(space))})
+    return plan.with_settings("data", {name: getattr(setting.data, name) for name in settable(type(setting.data))})
+
+
+def work(run: Run, job: Any) -> Run:
+    """Runs `job()` in a locked run and keeps its status true: running, then done, interrupted or failed."""
+    with run.locked():
+        try:
+            run = run.update(status="running")
+            result = job() or {}
+        except Interrupted:
+            run.update(status="interrupted")
+            raise
+        except Exception as error:
+            run.update(status="failed", error=str(error))
+            raise
+        return run.update(status="done", error=None, **result)
+
+
+def train_supernet(plan: Plan, out: Path | None = None, progress: Progress = silent) -> Run:
+    """Trains a supernet; returns its run."""
+    setting = prepare(plan)
+    run = new_run("supernet", f"{plan.method}_{plan.space}_{plan.data}", settled(setting), out)
+    return continue_supernet(run, setting, progress)
+
+
+def continue_supernet(run: Run, setting: Setting, progress: Progress) -> Run:
+    method = build(setting)
+    return work(run, lambda: fit(method, method.batches(), method.epochs, run, setting.plan.seed, progress))
+
+
+def trained(run: Run, plan: Plan | None = None) -> tuple[Setting, Method]:
+    """The method of a supernet run with the weights of its newest checkpoint, on a plan that may change its search."""
+    if run.record["kind"] != "supernet":
+        raise BadInput(f"{run.path} is a {run.record['kind']} run, not a trained supernet")
+    setting = prepare(plan or Plan.from_record(run.record["plan"]))
+    method = build(setting)
+    loaded = run.load()
+    if loaded is None:
+        raise BadInput(f"{run.path} holds no checkpoint yet; `nas runs resume {run.name}` trains it")
+    try:
+        method.restore(loaded[1])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise BadInput(f"the checkpoint of {run.path} does not fit its plan ({str(error).splitlines()[0]})") from None
+    return setting, method
+
+
+def newest(kind: str, method: str | None = None, space: str | None = None) -> Run:
+    """The newest finished run of a kind that fits; Missing says how to make one."""
+    for run in reversed(all_runs()):
+        plan = run.record["plan"]
+        if run.record["kind"] == kind and run.record["status"] == "done":
+            if method in (None, plan["method"]) and space in (None, plan["space"]):
+                return run
+    wanted = f"{kind} run of {method}" if method else f"{kind} run"
+    raise Missing(f"no finished {wanted} under {runs_root()}: nas train-supernet {method or 'mixpath'}")
+
+
+def objectives_for(names: Sequence[str], setting: Setting, method: Method) -> list[Objective]:
+    """Objectives by name: `error` as the method scores it, and costs."""
+    known = {"error": method.scorer, **{name: lambda n=name: cost(n, setting.space).objective() for name in COSTS}}
+    for name in names:
+        if name not in known:
+            raise BadInput(f"unknown objective {name!r}{suggest(name, known)}")
+    if len(set(names)) != len(names):
+        raise BadInput(f"objectives {', '.join(names)} name one twice")
+    return [known[name]() for name in names]
+
+
+def limits_for(bounds: Mapping[str, float], space: SearchSpace) -> list[Limit]:
+    for name in bounds:
+        if name not in COSTS:
+            raise BadInput(f"--max {name}: unknown cost{suggest(name, COSTS)}")
+    return [Limit(cost(name, space).objective(), bound) for name, bound in bounds.items()]
+
+
+def search(
+    supernet: Run, plan: Plan, objectives: Sequence[str], bounds: Mapping[str, float], out: Path | None = None, progress: Progress = silent
+) -> Run:
+    """Searches a trained supernet; `plan` is the supernet's with the search's settings changed. Returns the search's run."""
+    setting, method = trained(supernet, plan)
+    objectives_for(objectives, setting, method)
+    method.searcher([], limits_for(bounds, setting.space))  # a limit that nothing meets is refused before a run is made
+    run = new_run(
+        "search", f"search_{plan.method}_{plan.space}_{plan.data}", settled(setting), out,
+        supernet=str(supernet.path.resolve()), objectives=list(objectives), limits=dict(bounds),
+    )  # fmt: skip
+    return continue_search(run, setting, method, progress)
+
+
+def continue_search(run: Run, setting: Setting, method: Any, progress: Progress) -> Run:
+    objectives = objectives_for(run.record["objectives"], setting, method)
+    searcher = method.searcher(objectives, limits_for(run.record["limits"], setting.space))
+    return work(run, lambda: drive(searcher, setting.space, objectives, method.budget, run, progress))
+
+
+def front(run: Run) -> list[dict[str, Any]]:
+    """The non-dominated trials of a search run, best first in the first objective."""
+    return list(archive(run.lines(TRIALS), signs(run)))
+
+
+def signs(run: Run) -> list[Objective]:
+    """The search's objectives by name alone; all of them are minimised."""
+    return [Objective(name, "min", lambda archs: []) for name in run.record["objectives"]]
+
+
+def choose(run: Run, best: int | None = None, at_knee: bool = False, arch: str | None = None) -> str:
+    """The architecture to retrain: `arch` itself, the K-th best of the front in its first objective, or its knee."""
+    if arch is not None:
+        space = space_of(Plan.from_record(run.record["plan"]))
+        return space.describe(space.parse(arch))
+    if run.record["kind"] != "search":
+        raise BadInput(f"{run.path} is a {run.record['kind']} run: name a search run, or an architecture with --arch")
+    found = front(run)
+    if not found:
+        raise BadInput(f"{run.path} has no evaluated network yet; `nas runs resume {run.name}` goes on with it")
+    if at_knee:
+        import numpy as np
+
+        return found[knee(np.array([losses_of(t, signs(run)) for t in found]))]["arch"]
+    if best is not None and not 1 <= best <= len(found):
+        raise BadInput(f"--best {best}: the front of {run.name} has {len(found)} networks, 1 is the most accurate")
+    return found[(best or 1) - 1]["arch"]
+
+
+def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progress: Progress = silent) -> Run:
+    """Trains one architecture from scratch, then opens the test split once. Returns its run, which holds the network."""
+    setting = prepare(plan)
+    learner = standalone(setting, arch)
+    run = new_run("retrain", f"retrain_{plan.space}_{plan.data}", settled(setting), out, origin=str(origin.path.resolve()), arch=arch)
+    return continue_retrain(run, setting, learner, progress)
+
+
+def standalone(setting: Setting, arch: str) -> Standalone:
+    torch.manual_seed(setting.plan.seed)
+    recipe = construct(Recipe, "retrain", setting.plan.part("retrain"))
+    s = setting.splits
+    network = setting.space.network(setting.space.parse(arch))
+    return construct(
+        Standalone, "retrain", {}, network=network, recipe=recipe, train=s.train, val=s.val, mean=s.mean, std=s.std,
+        compute=setting.compute, seed=setting.plan.seed,
+    )  # fmt: skip
+
+
+def continue_retrain(run: Run, setting: Setting, learner: Standalone, progress: Progress) -> Run:
+    def job() -> dict[str, Any]:
+        fit(learner, learner.batches(), learner.recipe.epochs, run, setting.plan.seed, progress)
+        test = setting.data.test()
+        accuracies = {"last": learner.accuracy(test), "best": learner.accuracy(test, learner.best_weights)}
+        write_network(run, setting.plan.space, setting.space, run.record["arch"], learner.best_weights, setting.splits)
+        arch = setting.space.parse(run.record["arch"])
+        totals = {name: cost(name, setting.space).total(arch) for name in COSTS}
+        best = {"val_accuracy": learner.best[0], "best_epoch": learner.best[1]}
+        return {"result": {"test_accuracy": accuracies, **best, **totals}}
+
+    return work(run, job)
+
+
+def resume(run: Run, progress: Progress = silent) -> Run:
+    """Goes on with a run of any kind from its last saved state; a finished one is returned as it is."""
+    if run.record["status"] == "done":
+        return run
+    plan = Plan.from_record(run.record["plan"])
+    kind = run.record["kind"]
+    if kind == "search":
+        setting, method = trained(Run.open(Path(run.record["supernet"])), plan)
+        return continue_search(run, setting, method, progress)
+    setting = prepare(plan)
+    if kind == "supernet":
+        return continue_supernet(run, setting, progress)
+    return continue_retrain(run, setting, standalone(setting, run.record["arch"]), progress)
+
+
+def load(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that `retrain` wrote into a folder, in evaluation mode, and what its arch.json says."""
+    return load_network(Path(folder), SPACES)

@@ -1,0 +1,140 @@
+"""A plan: which method, space and data with which settings; read from a recipe, a file and the command line, in that order."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from nas_suite.errors import BadInput, suggest
+from nas_suite.registry import literal
+
+PARTS = ("method", "space", "data", "retrain")
+ABOUT = ("about", "cost", "expect")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Names, and settings by part. What no source says is left to the defaults of the classes named."""
+
+    method: str = "mixpath"
+    space: str = "mixpath-s1"
+    data: str = "cifar10"
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    recipe: str = ""
+
+    def part(self, name: str) -> dict[str, Any]:
+        """The settings of one part, a copy."""
+        return dict(self.settings.get(name, {}))
+
+    def with_settings(self, part: str, values: Mapping[str, Any]) -> "Plan":
+        """The plan with some settings of one part changed."""
+        return replace(self, settings={**self.settings, part: {**self.part(part), **values}})
+
+    def record(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Plan":
+        try:
+            return cls(**record)
+        except TypeError as error:
+            raise BadInput(f"the run's plan cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named plan that ships with the suite, with what it is about, what it costs and what to expect."""
+
+    name: str
+    text: str
+    about: str
+    cost: str
+    expect: str
+
+
+def recipes() -> list[Recipe]:
+    """All recipes of the suite, by name."""
+    found = []
+    for file in sorted(files("nas_suite").joinpath("recipes").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".toml"):
+            text = file.read_text()
+            table = tomllib.loads(text)
+            found.append(Recipe(file.name.removesuffix(".toml"), text, *(str(table.get(key, "")) for key in ABOUT)))
+    return found
+
+
+def recipe(name: str) -> Recipe:
+    """One recipe by name."""
+    known = {r.name: r for r in recipes()}
+    if name not in known:
+        raise BadInput(f"unknown recipe {name!r}{suggest(name, known)}")
+    return known[name]
+
+
+def read(plan: Plan, text: str, origin: str) -> Plan:
+    """`plan` with a TOML text laid over it: entries `use = {method, space, data}`, `seed`, `device`, `precision`, and one
+    table a part."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{origin} is no TOML: {error}") from None
+    known = ["use", "seed", "device", "precision", *PARTS, *ABOUT]
+    for key, value in table.items():
+        if key not in known:
+            raise BadInput(f"{origin}: unknown entry {key!r}{suggest(key, known)}")
+        if key in PARTS:
+            if not isinstance(value, dict):
+                raise BadInput(f"{origin}: {key} must be a table of settings such as [{key}], got {value!r}")
+            plan = plan.with_settings(key, value)
+    use = table.get("use", {})
+    for key in use:
+        if key not in ("method", "space", "data"):
+            raise BadInput(f"{origin}: use.{key} is unknown{suggest(key, ('method', 'space', 'data'))}")
+    flat = {key: table[key] for key in ("seed", "device", "precision") if key in table}
+    return replace(plan, **use, **flat)
+
+
+def assignments(words: Iterable[str]) -> list[tuple[str, str, Any]]:
+    """`part.field=value` words as (part, field, value)."""
+    found = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        part, dot, name = key.strip().partition(".")
+        if not (equals and dot and name):
+            raise BadInput(f"--set {word!r} is not of the form part.field=value, such as method.lr=0.05")
+        if part not in PARTS:
+            raise BadInput(f"--set {word!r}: unknown part {part!r}{suggest(part, PARTS)}")
+        found.append((part, name, literal(value)))
+    return found
+
+
+def compose(
+    base: Plan, recipe_name: str | None = None, config: Path | None = None, sets: Iterable[str] = (), **flags: Any
+) -> Plan:
+    """The plan that a command line means: `base`, then the recipe, the file, `--set` words, then flags that were given.
+
+    Flags are fields of Plan, or `epochs`, `batch_size`, `lr` of the method.
+    """
+    plan = base
+    if recipe_name:
+        plan = replace(read(plan, recipe(recipe_name).text, f"recipe {recipe_name}"), recipe=recipe_name)
+    if config is not None:
+        try:
+            text = config.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"--config {config} cannot be read: {error}") from None
+        plan = read(plan, text, str(config))
+    given = {name: value for name, value in flags.items() if value is not None}
+    for part, named in (("space", plan.space), ("data", plan.data)):
+        if given.get(part, named) != named:  # settings of another space or data set do not carry over
+            plan = replace(plan, settings={**plan.settings, part: {}})
+    for part, name, value in assignments(sets):
+        plan = plan.with_settings(part, {name: value})
+    own = {name: given.pop(name) for name in list(given) if name not in Plan.__dataclass_fields__}
+    return replace(plan.with_settings("method", own) if own else plan, **given)
