@@ -9,8 +9,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from nas_suite.layers import DropPath, conv_bn, initialise
-from nas_suite.space import Arch, Block, Path, Supernet, SupernetSpace
+from nas_suite.layers import DropPath, Head, conv_bn, initialise
+from nas_suite.space import Arch, Block, Path, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, mix
 
 
@@ -104,6 +104,12 @@ def subsets(kernels: Sequence[int], most: int) -> list[tuple[int, ...]]:
     return [s for size in range(1, most + 1) for s in itertools.combinations(sorted(kernels), size)]
 
 
+def multi_path_variables(blocks: int, options: Sequence[tuple[int, tuple[int, ...]]]) -> tuple[Variable, ...]:
+    """One variable a block, whose options (expansion, kernels) are written like `e6k357`."""
+    labels = tuple(f"e{rate}k{''.join(map(str, subset))}" for rate, subset in options)
+    return tuple(Variable(f"block{at}", tuple(options), labels) for at in range(blocks))
+
+
 class MultiPathBottleneck(nn.Module):
     """Inverted bottleneck whose middle is a sum of depthwise convolutions (MixPath, section 3; official S1 block).
 
@@ -166,3 +172,58 @@ def uniform_count(
 def scaled(channels: int, width: float) -> int:
     """`channels` times a width multiplier, to the nearest multiple of 8, at least 8."""
     return max(8, int(channels * width / 8 + 0.5) * 8)
+
+
+def check_kernels(kernels: Sequence[int], m: int = 1) -> None:
+    """ValueError unless the kernels are ascending, odd and at most 9, and m of them can be chosen."""
+    if not kernels or list(kernels) != sorted(set(kernels)) or not set(kernels) <= {1, 3, 5, 7, 9}:
+        raise ValueError(f"kernels must be ascending and odd, of 1 to 9, got {tuple(kernels)}")
+    if not 1 <= m <= len(kernels):
+        raise ValueError(f"m must be 1 to {len(kernels)} (the number of kernels), got {m}")
+
+
+def check_images(width: float, image_size: int, stem_stride: int, channels: int, classes: int) -> None:
+    """ValueError unless these settings, which all chains of MixPath share, make a network."""
+    if width <= 0 or image_size < 8 or stem_stride not in (1, 2) or channels < 1 or classes < 2:
+        raise ValueError(
+            "needs width > 0, image_size >= 8, stem_stride 1 or 2, channels >= 1, classes >= 2; "
+            f"got {width}, {image_size}, {stem_stride}, {channels}, {classes}"
+        )
+
+
+def sites_of(table: Sequence[tuple[int, int]], c_in: int, side: int, width: float, act: str) -> tuple[Site, ...]:
+    """Sites in a row from their (output channels before the multiplier `width`, stride); the first has `c_in` channels."""
+    row: list[Site] = []
+    for c_out, stride in table:
+        row.append(Site(c_in, scaled(c_out, width), stride, side, act))
+        c_in, side = row[-1].c_out, -(-side // stride)
+    return tuple(row)
+
+
+def unrolled(table: Sequence[tuple[int, int, int]]) -> tuple[tuple[int, int], ...]:
+    """Stages (channels, repeats, stride of the first) as a table of single blocks (channels, stride)."""
+    return tuple((c, stride if repeat == 0 else 1) for c, repeats, stride in table for repeat in range(repeats))
+
+
+def head_block(last: Site, width: int, classes: int) -> Block:
+    """The head behind the last site, with its activation."""
+    side = -(-last.side // last.stride)
+    key = f"head_i{last.c_out}_o{width}_c{classes}_r{side}_{last.act}"
+    return Block(key, (last.c_out, side, side), partial(Head, last.c_out, width, classes, last.act))
+
+
+class Separable(nn.Module):
+    """3×3 depthwise convolution, then 1×1 without activation; identity where channels allow (the fixed first block of MnasNet
+    and MixNet)."""
+
+    def __init__(self, c_in: int, c_out: int, act: str) -> None:
+        super().__init__()
+        self.residual = c_in == c_out
+        self.body = nn.Sequential(conv_bn(c_in, c_in, 3, act=act, groups=c_in), conv_bn(c_in, c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x) if self.residual else self.body(x)
+
+
+def separable_block(c_in: int, c_out: int, side: int, act: str) -> Block:
+    return Block(f"sep_i{c_in}_o{c_out}_k3_r{side}_{act}", (c_in, side, side), partial(Separable, c_in, c_out, act))
