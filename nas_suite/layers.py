@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nas_suite.depthwise import DepthwiseConv2d
 from nas_suite.space import Block
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "swish": nn.SiLU, "none": nn.Identity}
@@ -19,7 +20,11 @@ def activation(name: str) -> nn.Module:
 
 def conv_bn(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, act: str = "none", groups: int = 1) -> nn.Sequential:
     """Convolution without bias, padded by kernel // 2, then batch norm, then activation (left out where `none`)."""
-    layers = [nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(c_out)]
+    if groups == c_in == c_out:
+        conv: nn.Module = DepthwiseConv2d(c_out, kernel, stride)
+    else:
+        conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    layers = [conv, nn.BatchNorm2d(c_out)]
     return nn.Sequential(*layers) if act == "none" else nn.Sequential(*layers, activation(act))
 
 
