@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_suite.data import Splits
+from nas_suite.data.images import Splits
 from nas_suite.errors import BadInput
 from nas_suite.registry import Registry
 from nas_suite.run import Run, write_atomic

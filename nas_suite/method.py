@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nas_suite.data import Images
+from nas_suite.data.images import Images
 from nas_suite.engine import Batches, Compute, Learner
 from nas_suite.objective import Objective
 from nas_suite.search import Limit, Searcher

@@ -13,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_suite.data import Augment, Batches, Images, clean
+from nas_suite.data.batches import Augment, Batch, Batches, clean
 from nas_suite.engine import Compute, Cosine, Descent, Diverged, decayed
 from nas_suite.method import Method, Problem
 from nas_suite.objective import Objective
 from nas_suite.search import NSGA2, Evolution, Limit, Random, Region, Searcher
 from nas_suite.space import Arch, Path, Supernet, SupernetSpace
-from nas_suite.supernet import Batch, Norm, evaluating
+from nas_suite.supernet import Norm, evaluating
 
 SCORING_BATCH = 250
 
@@ -77,7 +77,7 @@ class OneShot(Method):
     def batches(self) -> Batches:
         p = self.problem
         augment = Augment(self.pad, self.flip, self.cutout)
-        return Batches(p.train, self.batch_size, augment, p.mean, p.std, p.seed, p.compute.device)
+        return Batches(p.train, self.batch_size, p.mean, p.std, augment, p.seed, p.compute.device)
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         x, y = batch

@@ -15,7 +15,9 @@ from torch import nn
 
 from nas_suite.artefact import load_network, write_network
 from nas_suite.cost import COSTS, cost
-from nas_suite.data import DATA, DataSet, Splits
+from nas_suite.data import DATA
+from nas_suite.data.images import Splits
+from nas_suite.data.sets import DataSet
 from nas_suite.engine import Compute, Interrupted, Progress, fit, silent
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.method import Method, Problem

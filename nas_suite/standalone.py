@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_suite.data import Augment, Batches, Images, clean
+from nas_suite.data.batches import Augment, Batch, Batches, clean
+from nas_suite.data.images import Images
 from nas_suite.engine import Compute, Cosine, Descent, Diverged, Learner, decayed
 from nas_suite.layers import DropPath
-from nas_suite.supernet import Batch, evaluating
+from nas_suite.supernet import evaluating
 
 EVALUATION_BATCH = 250
 
@@ -75,7 +76,7 @@ class Standalone(Learner):
 
     def batches(self) -> Batches:
         augment = Augment(self.recipe.pad, self.recipe.flip, self.recipe.cutout)
-        return Batches(self.train, self.recipe.batch_size, augment, self.mean, self.std, self.seed, self.compute.device)
+        return Batches(self.train, self.recipe.batch_size, self.mean, self.std, augment, self.seed, self.compute.device)
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         x, y = batch

@@ -5,15 +5,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nas_suite.errors import suggest
 
 Norm: TypeAlias = Literal["linear", "exponential", "vanilla", "scaled"]
 NORMS: tuple[str, ...] = get_args(Norm)
-Batch: TypeAlias = tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]
-"""Normalised images and their labels."""
 
 
 def mix(branches: Sequence[Callable[[Tensor], Tensor]], choice: "int | Tensor", x: Tensor) -> Tensor:
