@@ -46,16 +46,26 @@ class DepthwiseFunction(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         gx = gw = None
         if ctx.needs_input_grad[0]:
-            dtype = torch.float32 if ctx.stride > 1 else x.dtype
-            gx = gradients(grad.to(dtype), x.to(dtype), weight.to(dtype), ctx.stride, (True, False, False))[0].to(x.dtype)
+            gx = input_gradient(grad, x, weight, ctx.stride)
         if ctx.needs_input_grad[1]:
-            dtype = torch.float32 if weight.shape[-1] >= 5 else x.dtype
-            gw = gradients(grad.to(dtype), x.to(dtype), weight.to(dtype), ctx.stride, (False, True, False))[1].to(weight.dtype)
+            gw = weight_gradient(grad, x, weight, ctx.stride)
         return gx, gw, None
 
 
-def gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: tuple[bool, bool, bool]) -> tuple[Tensor, ...]:
-    """The gradients (input, weight, bias) that are `wanted`, by torch's own convolution."""
+def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """The gradient of `x`, in its type; strided ones are computed in fp32."""
+    dtype = torch.float32 if stride > 1 else x.dtype
+    return gradients(grad.to(dtype), x.to(dtype), weight.to(dtype), stride, (True, False, False))[0].to(x.dtype)
+
+
+def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """The gradient of `weight`, in its type; large kernels' are computed in fp32."""
+    dtype = torch.float32 if weight.shape[-1] >= 5 else x.dtype
+    return gradients(grad.to(dtype), x.to(dtype), weight.to(dtype), stride, (False, True, False))[1].to(weight.dtype)
+
+
+def gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: tuple[bool, bool, bool]) -> tuple[Any, ...]:
+    """The gradients (input, weight, bias) that are `wanted`, by torch's own convolution; None for the others."""
     pad = weight.shape[-1] // 2
     return torch.ops.aten.convolution_backward(
         grad, x, weight, None, (stride, stride), (pad, pad), (1, 1), False, (0, 0), weight.shape[0], wanted
