@@ -1,6 +1,5 @@
 """The story in order: plan, problem, train a supernet, search it, retrain what was found, evaluate, resume."""
 
-import os
 import platform
 import re
 import time
@@ -19,42 +18,17 @@ from nas_suite.data import DATA
 from nas_suite.data.images import Splits
 from nas_suite.data.sets import DataSet
 from nas_suite.engine import Compute, Interrupted, Progress, fit, silent
-from nas_suite.errors import BadInput, Missing, suggest
+from nas_suite.errors import BadInput, suggest
 from nas_suite.method import Method, Problem
 from nas_suite.methods import METHODS
 from nas_suite.objective import Objective
 from nas_suite.plan import Plan
 from nas_suite.registry import checked, construct, settable
-from nas_suite.run import TRIALS, Run
+from nas_suite.run import TRIALS, Run, runs_root
 from nas_suite.search import Limit, archive, drive, knee, losses_of
 from nas_suite.space import Arch, SearchSpace
 from nas_suite.spaces import SPACES
 from nas_suite.standalone import Recipe, Standalone
-
-
-def runs_root() -> Path:
-    """Where runs live: NAS_RUNS, or `runs` in the working directory."""
-    return Path(os.environ.get("NAS_RUNS", "runs"))
-
-
-def run_at(name: str) -> Run:
-    """The run of a path or of a name under `runs_root`."""
-    for path in (Path(name), runs_root() / name):
-        if (path / "run.json").exists():
-            return Run.open(path)
-    known = [run.name for run in all_runs()]
-    raise BadInput(f"no run {name!r} (looked at {name} and under {runs_root()}){suggest(name, known)}")
-
-
-def all_runs() -> list[Run]:
-    """The runs under `runs_root`, oldest first; folders that hold none are passed over."""
-    found = []
-    for record in runs_root().glob("*/run.json"):
-        try:
-            found.append(Run.open(record.parent))
-        except BadInput:
-            continue
-    return sorted(found, key=lambda run: (run.record.get("created", ""), run.name))
 
 
 def new_run(kind: str, stem: str, plan: Plan, out: Path | None, **more: Any) -> Run:
@@ -175,17 +149,6 @@ def trained(run: Run, plan: Plan | None = None) -> tuple[Setting, Method]:
     except (KeyError, RuntimeError, ValueError) as error:
         raise BadInput(f"the checkpoint of {run.path} does not fit its plan ({str(error).splitlines()[0]})") from None
     return setting, method
-
-
-def newest(kind: str, method: str | None = None, space: str | None = None) -> Run:
-    """The newest finished run of a kind that fits; Missing says how to make one."""
-    for run in reversed(all_runs()):
-        plan = run.record["plan"]
-        if run.record["kind"] == kind and run.record["status"] == "done":
-            if method in (None, plan["method"]) and space in (None, plan["space"]):
-                return run
-    wanted = f"{kind} run of {method}" if method else f"{kind} run"
-    raise Missing(f"no finished {wanted} under {runs_root()}: nas train-supernet {method or 'mixpath'}")
 
 
 def objectives_for(names: Sequence[str], setting: Setting, method: Method) -> list[Objective]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nas_suite.errors import BadInput
+from nas_suite.errors import BadInput, Missing, suggest
 
 RECORD, LOG, TRIALS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "checkpoint-"
 KEPT = 2  # checkpoints: the newest and the one before it
@@ -105,6 +105,24 @@ class Run:
             except BlockingIOError:
                 raise BadInput(f"{self.path} is being written by another process; wait for it or stop it") from None
             yield
+
+    @property
+    def state(self) -> str:
+        """Its status; `stopped` where the record says running and no process is at work in it."""
+        status = self.record["status"]
+        if status != "running":
+            return status
+        try:
+            with self.locked():
+                return "stopped"
+        except BadInput:
+            return status
+
+    def remove(self) -> None:
+        """Deletes the run; BadInput where a process is at work in it."""
+        with self.locked(), writing(self.path):
+            (self.path / RECORD).unlink()  # first: what a kill leaves of it is no run any more
+            shutil.rmtree(self.path)
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """Adds one line to a .jsonl file; it is on the disk when this returns."""
@@ -221,3 +239,39 @@ def repair_tail(path: Path) -> None:
         whole = data[: data.rfind(b"\n") + 1]
         if whole != data:
             write_atomic(path, whole)
+
+
+def runs_root() -> Path:
+    """Where runs live: NAS_RUNS, or `runs` in the working directory."""
+    return Path(os.environ.get("NAS_RUNS") or "runs")
+
+
+def run_at(name: str) -> Run:
+    """The run of a path or of a name under `runs_root`."""
+    for path in (Path(name), runs_root() / name):
+        if (path / RECORD).exists():
+            return Run.open(path)
+    known = [run.name for run in all_runs()]
+    raise BadInput(f"no run {name!r} (looked at {name} and under {runs_root()}){suggest(name, known)}")
+
+
+def all_runs() -> list[Run]:
+    """The runs under `runs_root`, oldest first; folders that hold none are passed over."""
+    found = []
+    for record in runs_root().glob(f"*/{RECORD}"):
+        try:
+            found.append(Run.open(record.parent))
+        except BadInput:
+            continue
+    return sorted(found, key=lambda run: (run.record.get("created", ""), run.name))
+
+
+def newest(kind: str, method: str | None = None, space: str | None = None) -> Run:
+    """The newest finished run of a kind that fits; Missing says how to make one."""
+    for run in reversed(all_runs()):
+        plan = run.record["plan"]
+        if run.record["kind"] == kind and run.record["status"] == "done":
+            if method in (None, plan["method"]) and space in (None, plan["space"]):
+                return run
+    wanted = f"{kind} run of {method}" if method else f"{kind} run"
+    raise Missing(f"no finished {wanted} under {runs_root()}: nas train-supernet {method or 'mixpath'}")
