@@ -1,0 +1,162 @@
+"""Batches: augmentation of a whole batch at once and per sample, in an order that is a function of (seed, epoch)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from nas_suite.data.images import Images, shuffled
+from nas_suite.errors import BadInput
+
+Batch = tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]
+
+
+def scaled(
+    x: UInt8[Tensor, "n c h w"], mean: Sequence[float], std: Sequence[float], dtype: torch.dtype
+) -> Float[Tensor, "n h rows"]:
+    """(x / 255 - mean) / std as rows of w · c numbers: a row of pixels at a time is the fast way to go through
+    channels-last memory."""
+    n, _, height, width = x.shape
+    scale = torch.tensor([1 / (255 * s) for s in std], device=x.device).repeat(width)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device).repeat(width)
+    return x.permute(0, 2, 3, 1).reshape(n, height, -1).float().mul_(scale).add_(shift).to(dtype)
+
+
+def normalised(
+    x: UInt8[Tensor, "n c h w"],
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = True,
+) -> Float[Tensor, "n c h w"]:
+    """(x / 255 - mean) / std by channel."""
+    n, channels, height, width = x.shape
+    result = scaled(x, mean, std, dtype).view(n, height, width, channels).permute(0, 3, 1, 2)
+    return result if channels_last else result.contiguous()
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to training images, for each image anew.
+
+    In this order: pad by `pad` black pixels and crop at random to the former size; flip left to right with
+    probability 0.5 (`flip`); normalise; set to 0 a square of `cutout` pixels a side, whose centre is uniform over the
+    image and whose part outside is lost (DeVries and Taylor 2017; 0: none).
+    """
+
+    pad: int = 4
+    flip: bool = True
+    cutout: int = 16
+
+    def __post_init__(self) -> None:
+        if self.pad < 0 or self.cutout < 0:
+            raise BadInput(f"augment: pad = {self.pad} and cutout = {self.cutout} must be at least 0")
+
+    def __call__(
+        self,
+        x: UInt8[Tensor, "n c h w"],
+        generator: torch.Generator,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+    ) -> Float[Tensor, "n c h w"]:
+        """Augmented, normalised images on the device of `x`; a pure function of the arguments.
+
+        `generator` lives on the CPU, so that every device draws the same numbers. One gather does it all: the index
+        of each pixel says where it comes from, one of the image's or one of two more, black and zero.
+        """
+        n, channels, height, width = x.shape
+        pixels = torch.empty(n * height * width + 2, channels, dtype=dtype, device=x.device)
+        pixels[:-2].view(n, height, width * channels).copy_(scaled(x, mean, std, dtype))
+        pixels[-2] = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device)
+        pixels[-1] = 0
+        result = pixels.index_select(0, self.sources(n, height, width, generator, x.device).view(-1))
+        result = result.view(n, height, width, channels).permute(0, 3, 1, 2)
+        return result if channels_last else result.contiguous()
+
+    def sources(
+        self, n: int, height: int, width: int, generator: torch.Generator, device: torch.device
+    ) -> Int64[Tensor, "n h w"]:
+        """The index of the pixel that each pixel is taken from; n·h·w stands for black, n·h·w + 1 for zero."""
+        sizes = (2 * self.pad + 1, 2 * self.pad + 1, 2, height, width)
+        drawn = torch.stack([torch.randint(size, (n, 1), generator=generator) for size in sizes]).to(device)
+        down, right, flipped, centre_y, centre_x = drawn
+        y, x = torch.arange(height, device=device), torch.arange(width, device=device)
+        row = y + down - self.pad
+        column = (torch.where(flipped == 1, width - 1 - x, x) if self.flip else x) + right - self.pad
+        outside_y, outside_x = (row < 0) | (row >= height), (column < 0) | (column >= width)
+        hidden_y, hidden_x = self.hidden(y - centre_y), self.hidden(x - centre_x)
+        index = (torch.arange(n, device=device)[:, None] * height + row)[:, :, None] * width + column[:, None, :]
+        index.masked_fill_(outside_y[:, :, None] | outside_x[:, None, :], n * height * width)
+        return index.masked_fill_(hidden_y[:, :, None] & hidden_x[:, None, :], n * height * width + 1)
+
+    def hidden(self, offset: Int64[Tensor, "n k"]) -> Tensor:
+        """Whether cutout hides rows (columns) at these offsets from its centre."""
+        start = -(self.cutout // 2)
+        return (offset >= start) & (offset < start + self.cutout)
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Batches to train on, normalised and augmented (`augment` None: normalised only).
+
+    Images are picked where they lie and the picked ones sent to `device`: `images.to(device)` first where they fit.
+    """
+
+    images: Images
+    batch_size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    augment: Augment | None = None
+    seed: int = 0
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float32
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.seed < 0 or not len(self.images):
+            raise BadInput(
+                f"batches need images, a batch size ≥ 1 and a seed ≥ 0, not {len(self.images)} images, "
+                f"batch size {self.batch_size}, seed {self.seed}"
+            )
+
+    def __len__(self) -> int:
+        """Batches an epoch; the last, incomplete one is left out unless it is the only one."""
+        return max(1, len(self.images) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from number `start` on.
+
+        The order is a pure function of (seed, epoch), what is done to a batch one of (seed, epoch, its number): an
+        epoch entered midway goes on as it would have.
+        """
+        order = torch.from_numpy(shuffled(len(self.images), self.seed, epoch))
+        for number in range(start, len(self)):
+            some = self.images.pick(order[number * self.batch_size : (number + 1) * self.batch_size])
+            yield self.prepared(some.x.to(self.device), epoch, number), some.y.to(self.device)
+
+    def prepared(self, x: UInt8[Tensor, "n c h w"], epoch: int, number: int) -> Float[Tensor, "n c h w"]:
+        """Images of batch `number` as the network gets them."""
+        if self.augment is None:
+            return normalised(x, self.mean, self.std, self.dtype, self.channels_last)
+        state = np.random.SeedSequence((self.seed, epoch, number)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        return self.augment(x, generator, self.mean, self.std, self.dtype, self.channels_last)
+
+
+def clean(
+    images: Images,
+    batch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = True,
+) -> Iterator[Batch]:
+    """All images in order, normalised only, the last, incomplete batch included: for evaluation and calibration."""
+    for x, y in zip(images.x.split(batch_size), images.y.split(batch_size), strict=True):
+        yield normalised(x.to(device), mean, std, dtype, channels_last), y.to(device)
