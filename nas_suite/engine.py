@@ -206,10 +206,11 @@ def silent(done: int, total: int, figures: Mapping[str, float]) -> None:
 
 
 class Interrupted(Exception):
-    """A signal asked to stop; everything up to the last step is saved."""
+    """A signal asked to stop; everything up to the last step is saved. `run` is the folder of the run that was stopped."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, run: str = "") -> None:
         super().__init__(signal.Signals(number).name)
+        self.number, self.run = number, run
         self.exit_code = 128 + number
 
 

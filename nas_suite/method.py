@@ -9,7 +9,7 @@ from nas_suite.data.images import Images
 from nas_suite.engine import Batches, Compute, Learner
 from nas_suite.objective import Objective
 from nas_suite.search import Limit, Searcher
-from nas_suite.space import SearchSpace
+from nas_suite.space import Arch, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class Method(Learner):
     @abstractmethod
     def scorer(self) -> Objective:
         """What the method, as trained, thinks of an architecture. Scoring leaves the method as it was."""
+
+    @abstractmethod
+    def accuracy(self, arch: Arch, images: Images) -> float:
+        """Share of `images` that an architecture classifies rightly, judged as `scorer` judges it, 0 … 1."""
 
     @abstractmethod
     def searcher(self, objectives: Sequence[Objective], limits: Sequence[Limit]) -> Searcher:

@@ -4,7 +4,7 @@ import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nas_suite.data.batches import Augment, Batch, Batches, clean
+from nas_suite.data.images import Images
 from nas_suite.engine import Compute, Cosine, Descent, Diverged, decayed
 from nas_suite.method import Method, Problem
 from nas_suite.objective import Objective
@@ -120,10 +121,16 @@ class OneShot(Method):
     def scoring(self) -> "Scoring":
         """Scores with this supernet as it is now."""
         p = self.problem
-        prepare = lambda images: list(clean(images, SCORING_BATCH, p.mean, p.std, p.compute.device))  # noqa: E731
-        calibration = prepare(p.train.take(self.calib_images, p.seed)) if self.calibrate else []
+        calibration = self.prepared(p.train.take(self.calib_images, p.seed)) if self.calibrate else []
         val = p.val.take(self.score_images, p.seed) if self.score_images else p.val
-        return Scoring(self.supernet, p.compute, calibration, prepare(val))
+        return Scoring(self.supernet, p.compute, calibration, self.prepared(val))
+
+    def prepared(self, images: Images) -> list[Batch]:
+        p = self.problem
+        return list(clean(images, SCORING_BATCH, p.mean, p.std, p.compute.device))
+
+    def accuracy(self, arch: Arch, images: Images) -> float:
+        return replace(self.scoring, val=self.prepared(images)).accuracy(arch)
 
     def scorer(self) -> Objective:
         return Objective("error", "min", lambda archs: [1.0 - self.scoring.accuracy(arch) for arch in archs])

@@ -23,10 +23,10 @@ from nas_suite.method import Method, Problem
 from nas_suite.methods import METHODS
 from nas_suite.objective import Objective
 from nas_suite.plan import Plan
-from nas_suite.registry import checked, construct, settable
+from nas_suite.registry import checked, construct, defaults, settable
 from nas_suite.run import TRIALS, Run, runs_root
 from nas_suite.search import Limit, archive, drive, knee, losses_of
-from nas_suite.space import Arch, SearchSpace
+from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
 from nas_suite.standalone import Recipe, Standalone
 
@@ -46,7 +46,12 @@ def new_run(kind: str, stem: str, plan: Plan, out: Path | None, **more: Any) -> 
 def environment() -> dict[str, str]:
     """What a result depends on besides its settings."""
     packages = {name: version(name) for name in ("nas-suite", "torch", "numpy", "pymoo")}
-    return {"python": platform.python_version(), **packages, "machine": platform.machine(), "threads": str(torch.get_num_threads())}
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "machine": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,9 @@ def space_for(plan: Plan, splits: Splits) -> SearchSpace:
     asked = plan.part("space")
     for name, value in fit.items():
         if asked.get(name, value) != value:
-            raise BadInput(f"space.{name} is {asked[name]}, but {plan.data} has {value}; leave it out, or change the data's settings")
+            raise BadInput(
+                f"space.{name} is {asked[name]}, but {plan.data} has {value}; leave it out, or change the data's settings"
+            )
     return SPACES.build(plan.space, {**asked, **fit})
 
 
@@ -103,9 +110,16 @@ def build(setting: Setting) -> Method:
 
 def settled(setting: Setting) -> Plan:
     """The plan with every setting spelt out, defaults included: what a run records."""
-    plan, space = setting.plan, setting.space
+    plan, space, data = setting.plan, setting.space, setting.data
     plan = plan.with_settings("space", {name: getattr(space, name) for name in settable(type(space))})
-    return plan.with_settings("data", {name: getattr(setting.data, name) for name in settable(type(setting.data))})
+    plan = plan.with_settings("data", {name: lasting(getattr(data, name)) for name in settable(type(data))})
+    plan = plan.with_settings("method", {**defaults(METHODS.load(plan.method)), **plan.part("method")})
+    return plan.with_settings("retrain", {**defaults(Recipe), **plan.part("retrain")})
+
+
+def lasting(value: Any) -> Any:
+    """A setting as a record keeps it: a path holds wherever the run is resumed from."""
+    return str(value.expanduser().resolve()) if isinstance(value, Path) else value
 
 
 def work(run: Run, job: Any) -> Run:
@@ -114,9 +128,9 @@ def work(run: Run, job: Any) -> Run:
         try:
             run = run.update(status="running")
             result = job() or {}
-        except Interrupted:
+        except Interrupted as stop:
             run.update(status="interrupted")
-            raise
+            raise Interrupted(stop.number, str(run.path)) from None
         except Exception as error:
             run.update(status="failed", error=str(error))
             raise
@@ -126,12 +140,12 @@ def work(run: Run, job: Any) -> Run:
 def train_supernet(plan: Plan, out: Path | None = None, progress: Progress = silent) -> Run:
     """Trains a supernet; returns its run."""
     setting = prepare(plan)
-    run = new_run("supernet", f"{plan.method}_{plan.space}_{plan.data}", settled(setting), out)
-    return continue_supernet(run, setting, progress)
-
-
-def continue_supernet(run: Run, setting: Setting, progress: Progress) -> Run:
     method = build(setting)
+    run = new_run("supernet", f"{plan.method}_{plan.space}_{plan.data}", settled(setting), out)
+    return continue_supernet(run, setting, method, progress)
+
+
+def continue_supernet(run: Run, setting: Setting, method: Method, progress: Progress) -> Run:
     return work(run, lambda: fit(method, method.batches(), method.epochs, run, setting.plan.seed, progress))
 
 
@@ -149,6 +163,20 @@ def trained(run: Run, plan: Plan | None = None) -> tuple[Setting, Method]:
     except (KeyError, RuntimeError, ValueError) as error:
         raise BadInput(f"the checkpoint of {run.path} does not fit its plan ({str(error).splitlines()[0]})") from None
     return setting, method
+
+
+def check_ground(supernet: Run, plan: Plan) -> None:
+    """BadInput where a search's plan differs from its supernet's in what the weights and the images to judge by hang on."""
+    former = Plan.from_record(supernet.record["plan"])
+    refusal = f"{supernet.name} was trained with {{}} = {{!r}}; a search of it cannot have {{!r}}".format
+    for name in ("method", "space", "data"):
+        if getattr(former, name) != getattr(plan, name):
+            raise BadInput(refusal(name, getattr(former, name), getattr(plan, name)))
+    for part, cls in (("space", SPACES.load(plan.space)), ("data", DATA.load(plan.data))):
+        was, wanted = (checked(cls, f"{part} {getattr(plan, part)!r}", p.part(part)) for p in (former, plan))
+        for name, value in wanted.items():
+            if lasting(value) != lasting(was.get(name)):
+                raise BadInput(refusal(f"{part}.{name}", was.get(name), value))
 
 
 def objectives_for(names: Sequence[str], setting: Setting, method: Method) -> list[Objective]:
@@ -170,9 +198,15 @@ def limits_for(bounds: Mapping[str, float], space: SearchSpace) -> list[Limit]:
 
 
 def search(
-    supernet: Run, plan: Plan, objectives: Sequence[str], bounds: Mapping[str, float], out: Path | None = None, progress: Progress = silent
+    supernet: Run,
+    plan: Plan,
+    objectives: Sequence[str],
+    bounds: Mapping[str, float],
+    out: Path | None = None,
+    progress: Progress = silent,
 ) -> Run:
     """Searches a trained supernet; `plan` is the supernet's with the search's settings changed. Returns the search's run."""
+    check_ground(supernet, plan)
     setting, method = trained(supernet, plan)
     objectives_for(objectives, setting, method)
     method.searcher([], limits_for(bounds, setting.space))  # a limit that nothing meets is refused before a run is made
@@ -222,7 +256,9 @@ def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progres
     """Trains one architecture from scratch, then opens the test split once. Returns its run, which holds the network."""
     setting = prepare(plan)
     learner = standalone(setting, arch)
-    run = new_run("retrain", f"retrain_{plan.space}_{plan.data}", settled(setting), out, origin=str(origin.path.resolve()), arch=arch)
+    run = new_run(
+        "retrain", f"retrain_{plan.space}_{plan.data}", settled(setting), out, origin=str(origin.path.resolve()), arch=arch
+    )
     return continue_retrain(run, setting, learner, progress)
 
 
@@ -240,15 +276,43 @@ def standalone(setting: Setting, arch: str) -> Standalone:
 def continue_retrain(run: Run, setting: Setting, learner: Standalone, progress: Progress) -> Run:
     def job() -> dict[str, Any]:
         fit(learner, learner.batches(), learner.recipe.epochs, run, setting.plan.seed, progress)
-        test = setting.data.test()
-        accuracies = {"last": learner.accuracy(test), "best": learner.accuracy(test, learner.best_weights)}
         write_network(run, setting.plan.space, setting.space, run.record["arch"], learner.best_weights, setting.splits)
         arch = setting.space.parse(run.record["arch"])
         totals = {name: cost(name, setting.space).total(arch) for name in COSTS}
         best = {"val_accuracy": learner.best[0], "best_epoch": learner.best[1]}
-        return {"result": {"test_accuracy": accuracies, **best, **totals}}
+        return {"result": {"test_accuracy": tested(learner, setting), **best, **totals}}
 
     return work(run, job)
+
+
+def tested(learner: Standalone, setting: Setting) -> dict[str, float]:
+    """Test accuracy, 0 … 1, with the last epoch's weights and with those that were best on the validation images."""
+    test = setting.data.test()
+    return {"last": learner.accuracy(test), "best": learner.accuracy(test, learner.best_weights)}
+
+
+def evaluate(run: Run, plan: Plan, arch: str | None = None) -> dict[str, Any]:
+    """Test accuracy of a retrained network, or of an architecture in a trained supernet after calibration; writes nothing.
+
+    `plan` is the run's; its device and precision may differ.
+    """
+    kind = run.record["kind"]
+    if kind == "supernet":
+        if arch is None:
+            raise BadInput(f"{run.path} is a supernet run: name the architecture to evaluate with --arch")
+        setting, method = trained(run, plan)
+        chosen = setting.space.parse(arch)
+        accuracy = {"one_shot": method.accuracy(chosen, setting.data.test())}
+        return {"arch": setting.space.describe(chosen), "test_accuracy": accuracy}
+    if kind != "retrain" or arch is not None:
+        raise BadInput(f"{run.path} is a {kind} run: name a retrain run, or a supernet run and an architecture with --arch")
+    loaded = run.load()
+    if run.record["status"] != "done" or loaded is None:
+        raise BadInput(f"{run.path} is not finished; `nas runs resume {run.name}` goes on with it")
+    setting = prepare(plan)
+    learner = standalone(setting, run.record["arch"])
+    learner.restore(loaded[1])
+    return {"arch": run.record["arch"], "test_accuracy": tested(learner, setting)}
 
 
 def resume(run: Run, progress: Progress = silent) -> Run:
@@ -262,7 +326,7 @@ def resume(run: Run, progress: Progress = silent) -> Run:
         return continue_search(run, setting, method, progress)
     setting = prepare(plan)
     if kind == "supernet":
-        return continue_supernet(run, setting, progress)
+        return continue_supernet(run, setting, build(setting), progress)
     return continue_retrain(run, setting, standalone(setting, run.record["arch"]), progress)
 
 

@@ -12,6 +12,13 @@ from nas_suite.registry import literal
 
 PARTS = ("method", "space", "data", "retrain")
 ABOUT = ("about", "cost", "expect")
+STARTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("spos", "mixpath-s1"): {"m": 1},
+    ("fairnas", "mixpath-s1"): {"m": 1},
+    ("spos", "mixpath-s2"): {"m": 1},
+    ("fairnas", "mixpath-s2"): {"m": 1},
+}
+"""What a method starts from in a space where neither a recipe of its own nor the user says: one path a block."""
 
 
 @dataclass(frozen=True)
@@ -115,26 +122,33 @@ def assignments(words: Iterable[str]) -> list[tuple[str, str, Any]]:
 
 
 def compose(
-    base: Plan, recipe_name: str | None = None, config: Path | None = None, sets: Iterable[str] = (), **flags: Any
+    base: Plan,
+    recipe_name: str | None = None,
+    config: Path | None = None,
+    sets: Iterable[str] = (),
+    own: str = "method",
+    **flags: Any,
 ) -> Plan:
     """The plan that a command line means: `base`, then the recipe, the file, `--set` words, then flags that were given.
 
-    Flags are fields of Plan, or `epochs`, `batch_size`, `lr` of the method.
+    Flags are fields of Plan, or settings of the part `own`, such as `epochs`.
     """
+    given = {name: value for name, value in flags.items() if value is not None}
     plan = base
     if recipe_name:
         plan = replace(read(plan, recipe(recipe_name).text, f"recipe {recipe_name}"), recipe=recipe_name)
+    if given.get("method", plan.method) != plan.method:
+        plan = plan.with_settings("space", STARTS.get((given["method"], plan.space), {}))
     if config is not None:
         try:
             text = config.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"--config {config} cannot be read: {error}") from None
         plan = read(plan, text, str(config))
-    given = {name: value for name, value in flags.items() if value is not None}
     for part, named in (("space", plan.space), ("data", plan.data)):
         if given.get(part, named) != named:  # settings of another space or data set do not carry over
             plan = replace(plan, settings={**plan.settings, part: {}})
     for part, name, value in assignments(sets):
         plan = plan.with_settings(part, {name: value})
-    own = {name: given.pop(name) for name in list(given) if name not in Plan.__dataclass_fields__}
-    return replace(plan.with_settings("method", own) if own else plan, **given)
+    settings = {name: given.pop(name) for name in list(given) if name not in Plan.__dataclass_fields__}
+    return replace(plan.with_settings(own, settings) if settings else plan, **given)

@@ -270,8 +270,8 @@ def newest(kind: str, method: str | None = None, space: str | None = None) -> Ru
     """The newest finished run of a kind that fits; Missing says how to make one."""
     for run in reversed(all_runs()):
         plan = run.record["plan"]
-        if run.record["kind"] == kind and run.record["status"] == "done":
-            if method in (None, plan["method"]) and space in (None, plan["space"]):
-                return run
+        fits = method in (None, plan["method"]) and space in (None, plan["space"])
+        if run.record["kind"] == kind and run.record["status"] == "done" and fits:
+            return run
     wanted = f"{kind} run of {method}" if method else f"{kind} run"
     raise Missing(f"no finished {wanted} under {runs_root()}: nas train-supernet {method or 'mixpath'}")
