@@ -40,7 +40,7 @@ class Cell(nn.Module):
         super().__init__()
         self.last = graph.vertices - 1
         self.widths = graph.vertex_channels(c_in, c_out)
-        self.sources = [graph.sources(v) for v in range(graph.vertices)]
+        self.sources = graph.sources
         projected = [v for v in range(1, graph.vertices) if 0 in self.sources[v]]
         self.projections = nn.ModuleDict({str(v): projection(c_in, self.widths[v]) for v in projected})
         self.operations = nn.ModuleList(operation(graph.ops[v], self.widths[v]) for v in range(1, self.last))

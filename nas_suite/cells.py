@@ -2,9 +2,10 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from typing import SupportsInt, TypeAlias
 
 from nas_suite.errors import BadInput, suggest
 
@@ -49,22 +50,24 @@ class CellGraph:
     def edges(self) -> int:
         return sum(map(sum, self.adjacency))
 
-    def sources(self, vertex: int) -> list[int]:
-        """The vertices with an edge to `vertex`, ascending."""
-        return [u for u in range(vertex) if self.adjacency[u][vertex]]
+    @cached_property
+    def sources(self) -> tuple[tuple[int, ...], ...]:
+        """Of every vertex, those with an edge to it, ascending."""
+        return tuple(tuple(u for u in range(v) if self.adjacency[u][v]) for v in range(self.vertices))
 
-    def targets(self, vertex: int) -> list[int]:
-        """The vertices that `vertex` has an edge to, ascending."""
-        return [v for v in range(vertex + 1, self.vertices) if self.adjacency[vertex][v]]
+    @cached_property
+    def targets(self) -> tuple[tuple[int, ...], ...]:
+        """Of every vertex, those that it has an edge to, ascending."""
+        return tuple(tuple(v for v in range(u + 1, self.vertices) if row[v]) for u, row in enumerate(self.adjacency))
 
     def pruned(self) -> "CellGraph | None":
         """The vertices that lie on a way from input to output; None where there is no way (nasbench model_spec.py:77-126)."""
         n = self.vertices
         reached, useful = {0}, {n - 1}
         for v in range(1, n):
-            reached |= {v} if reached.intersection(self.sources(v)) else set()
+            reached |= {v} if reached.intersection(self.sources[v]) else set()
         for v in range(n - 2, -1, -1):
-            useful |= {v} if useful.intersection(self.targets(v)) else set()
+            useful |= {v} if useful.intersection(self.targets[v]) else set()
         if n - 1 not in reached:
             return None
         kept = sorted(reached & useful)
@@ -83,14 +86,13 @@ class CellGraph:
         cell = self.pruned()
         if cell is None:
             raise BadInput(f"no way leads from input to output in {self.adjacency}, so the cell has no hash")
-        everyone = range(cell.vertices)
-        ins, outs = [cell.sources(v) for v in everyone], [cell.targets(v) for v in everyone]
-        colours = [_md5(f"({len(outs[v])}, {len(ins[v])}, {LABELS[cell.ops[v]]})") for v in everyone]
-        for _ in everyone:
-            before = ["".join(sorted(colours[u] for u in ins[v])) for v in everyone]
-            after = ["".join(sorted(colours[u] for u in outs[v])) for v in everyone]
-            colours = [_md5(f"{before[v]}|{after[v]}|{colours[v]}") for v in everyone]
-        return _md5(str(sorted(colours)))
+        numbers = zip(cell.targets, cell.sources, cell.ops, strict=True)
+        colours = _md5([f"({len(outs)}, {len(ins)}, {LABELS[name]})" for outs, ins, name in numbers])
+        for _ in range(cell.vertices):
+            before = ["".join(sorted(colours[u] for u in ins)) for ins in cell.sources]
+            after = ["".join(sorted(colours[u] for u in outs)) for outs in cell.targets]
+            colours = _md5([f"{a}|{b}|{own}" for a, b, own in zip(before, after, colours, strict=True)])
+        return _md5([str(sorted(colours))])[0]
 
     def vertex_channels(self, c_in: int, c_out: int) -> tuple[int, ...]:
         """The channels of every vertex's output, c_in for the input (nasbench model_builder.py:369-434).
@@ -98,7 +100,7 @@ class CellGraph:
         The vertices that feed the output share its channels, the first ones taking the surplus; any other is as wide as its
         widest target. For a pruned cell."""
         last = self.vertices - 1
-        feeding = [v for v in self.sources(last) if v > 0]
+        feeding = [v for v in self.sources[last] if v > 0]
         if c_out < len(feeding):
             raise BadInput(f"{len(feeding)} vertices cannot share {c_out} output channels; make the network wider")
         share, surplus = divmod(c_out, len(feeding) or 1)
@@ -106,12 +108,12 @@ class CellGraph:
         for i, v in enumerate(feeding):
             widths[v] = share + (i < surplus)
         for v in range(last - 1, 0, -1):
-            widths[v] = widths[v] or max(widths[target] for target in self.targets(v))
+            widths[v] = widths[v] or max(widths[target] for target in self.targets[v])
         return tuple(widths)
 
 
-def cell_graph(adjacency: Sequence[Sequence[int]], names: Sequence[str]) -> CellGraph:
-    """A cell from any matrix of integers and the benchmark's names (`conv3x3-bn-relu`) or ours (`conv3x3`)."""
+def cell_graph(adjacency: Iterable[Iterable[SupportsInt | str]], names: Iterable[str]) -> CellGraph:
+    """A cell from rows of integers or digits and the benchmark's names (`conv3x3-bn-relu`) or ours (`conv3x3`)."""
     matrix = tuple(tuple(int(edge) for edge in row) for row in adjacency)
     return CellGraph(matrix, tuple(name.removesuffix("-bn-relu") for name in names))
 
@@ -168,5 +170,5 @@ def _permuted(matrix: Matrix, order: Sequence[int]) -> Matrix:
     return tuple(tuple(matrix[u][v] for v in order) for u in order)
 
 
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+def _md5(texts: list[str]) -> list[str]:
+    return [hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in texts]

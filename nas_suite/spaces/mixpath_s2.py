@@ -23,8 +23,8 @@ from nas_suite.chain import (
 from nas_suite.layers import conv_block
 from nas_suite.space import Arch, Block, Variable
 
-# Of S2 it is only known that it is MnasNet-like: the paper's table could not be read. This design takes stem, first block, channels,
-# repeats and strides from MnasNet-A1 (timm, efficientnet.py) without its squeeze-excite, and blocks and activation from S1.
+# Of S2 it is only known that it is MnasNet-like: the paper's table could not be read. This design takes stem, first block,
+# channels, repeats and strides from MnasNet-A1 (timm, efficientnet.py) without squeeze-excite; blocks and activation are S1's.
 STAGES = ((24, 2, 2), (40, 3, 2), (80, 4, 2), (112, 2, 1), (160, 3, 2), (320, 1, 1))
 STEM, FIRST, HEAD, EXPANSIONS, ACT = 32, 16, 1280, (3, 6), "relu6"
 TABLE = unrolled(STAGES)

@@ -1,4 +1,4 @@
-"""MixPath's S3, as designed here: MixNet's layout for ImageNet, each block an expansion and a depthwise kernel for each group."""
+"""MixPath's S3, as designed here: MixNet's layout for ImageNet, each block an expansion and a kernel for each channel group."""
 
 import itertools
 import random
@@ -25,9 +25,10 @@ from nas_suite.chain import (
 from nas_suite.layers import DropPath, SqueezeExcite, conv_block, conv_bn
 from nas_suite.space import Arch, Block, Variable
 
-# Of S3 it is known that it is MixNet-like, that channels are split into four groups (caption of the paper's figure 1, v1) and that
-# m = 1, so that nothing is added (its author in issue 1 of the official repository); the table could not be read. This design takes
-# channels, repeats, strides and squeeze-excite ratios (of the block's input) from MixNet-M (timm, efficientnet.py), with swish everywhere.
+# Of S3 it is known that it is MixNet-like, that channels are split into four groups (caption of figure 1 in the paper's first
+# version) and that m = 1, so that nothing is added (its author, issue 1 of the official repository); the table is not
+# at hand. This design takes channels, repeats, strides and squeeze-excite ratios (of the block's input) from MixNet-M (timm,
+# efficientnet.py), without its grouped 1×1 convolutions and with swish everywhere.
 STAGES = ((32, 2, 2), (40, 4, 2), (80, 4, 2), (120, 4, 1), (200, 4, 2))
 EXCITE = (0.0, 0.5, 0.25, 0.5, 0.5)
 STEM, HEAD, EXPANSIONS, ACT = 24, 1536, (3, 6), "swish"

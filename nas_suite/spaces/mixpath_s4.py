@@ -1,4 +1,4 @@
-"""MixPath's S4: the 34 NAS-Bench-101 cells of its ranking study, up to four parallel operations summed into a 1×1 convolution."""
+"""MixPath's S4: the 34 NAS-Bench-101 cells of its ranking study, up to four parallel operations summed before a convolution."""
 
 import random
 from collections.abc import Iterator
