@@ -1,6 +1,5 @@
 """The engine: where and how precisely to compute, going downhill, and the one loop that trains and resumes every learner."""
 
-import contextlib
 import math
 import random
 import signal
@@ -14,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from nas_suite.errors import BadInput
+from nas_suite.errors import BadInput, Interrupted
 from nas_suite.run import LOG, Run
 
 M = TypeVar("M", bound=nn.Module)
@@ -203,15 +202,6 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, figures: Mapping[str, float]) -> None:
     """A Progress that does nothing."""
-
-
-class Interrupted(Exception):
-    """A signal asked to stop; everything up to the last step is saved. `run` is the folder of the run that was stopped."""
-
-    def __init__(self, number: int, run: str = "") -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number, self.run = number, run
-        self.exit_code = 128 + number
 
 
 @dataclass

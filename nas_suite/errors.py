@@ -1,6 +1,7 @@
 """The ways a request can fail that are not a fault of ours, their exit codes, and the near word for a wrong one."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -20,6 +21,15 @@ class Unreachable(BadInput):
     """No network meets the target; the message names what can be reached."""
 
     exit_code = 4
+
+
+class Interrupted(Exception):
+    """A signal asked to stop; everything up to the last step is saved. `run` is the folder of the run that was stopped."""
+
+    def __init__(self, number: int, run: str = "") -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number, self.run = number, run
+        self.exit_code = 128 + number
 
 
 def suggest(word: str, known: Iterable[str], most: int = 12) -> str:

@@ -17,8 +17,8 @@ from nas_suite.cost import COSTS, cost
 from nas_suite.data import DATA
 from nas_suite.data.images import Splits
 from nas_suite.data.sets import DataSet
-from nas_suite.engine import Compute, Interrupted, Progress, fit, silent
-from nas_suite.errors import BadInput, suggest
+from nas_suite.engine import Compute, Progress, fit, silent
+from nas_suite.errors import BadInput, Interrupted, suggest
 from nas_suite.method import Method, Problem
 from nas_suite.methods import METHODS
 from nas_suite.objective import Objective
