@@ -173,6 +173,8 @@ def fetch(url: str, part: Path, archive: Archive, attempts: Attempts, progress: 
 
 def complete(url: str, part: Path, size: int, attempts: Attempts, progress: Callable[[int], None]) -> None:
     """Receive until `part` has `size` bytes."""
+    if bytes_of(part) > size:
+        part.unlink()
     furthest, idle = bytes_of(part), 0
     while bytes_of(part) != size:
         reason = "the connection broke off"
@@ -196,9 +198,6 @@ def complete(url: str, part: Path, size: int, attempts: Attempts, progress: Call
 def receive(url: str, part: Path, size: int, progress: Callable[[int], None]) -> None:
     """One connection: append what `part` lacks, or write it anew where the server does not send parts of files."""
     have = bytes_of(part)
-    if have > size:
-        part.unlink()
-        have = 0
     headers = {"User-Agent": "nas-suite", **({"Range": f"bytes={have}-"} if have else {})}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
         if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):

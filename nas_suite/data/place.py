@@ -53,5 +53,9 @@ class Official:
         if len(found) == len(self.files):
             return found
         absent = [file for file in self.files if file not in {f.name.removesuffix(".gz") for f in found}]
-        lack = f"{', '.join(absent)} not in" if found else "not on this machine: looked in"
-        raise Missing(f"{self.name} is {lack} {self.where(path)}: nas data get {self.name}, or put the official files there")
+        lack = f"whole: no {', '.join(absent)}" if found else "on this machine: looked"
+        instead = "" if path is None else " and leave data.path out"
+        raise Missing(
+            f"{self.name} is not {lack} in {self.where(path)}: nas data get {self.name}{instead}, "
+            "or put the official files there"
+        )
