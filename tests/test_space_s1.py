@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
+from nas_suite.chain import MultiPathBottleneck, MultiPathChoice, Site
 from nas_suite.cost import cost, count
 from nas_suite.errors import BadInput
 from nas_suite.spaces.mixpath_s1 import MixPathS1
@@ -18,6 +19,15 @@ ROWS = {
     "e6k9": (6_132_714, 561.947),
     "e6k3579": (7_106_730, 681.276),
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
 
 
 def parameters(space: MixPathS1, norm: str) -> int:
@@ -108,3 +118,35 @@ def test_settings_that_make_no_space(settings, message):
 def test_a_wrong_token_names_the_near_one():
     with pytest.raises(BadInput, match="block1 cannot be 'e6k375'; did you mean 'e6k3"):
         S1.parse("-".join(["e3k3", "e6k375", *["e3k3"] * 10]))
+
+
+def test_seven_blocks_add_their_input():
+    assert [at for at, site in enumerate(S1.sites) if site.residual] == [1, 3, 4, 6, 7, 9, 11]
+    assert [site.side for site in S1.sites] == [32, 32, 32, 16, 16, 16, 8, 8, 8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(("c_out", "stride"), [(8, 1), (8, 2), (16, 1)])
+def test_a_block_whose_norm_is_silent_leaves_its_input_or_nothing(c_out, stride):
+    block = MultiPathBottleneck(Site(8, c_out, stride, 6, "relu6"), 3, (3, 5), 2, "linear").eval()
+    for norm in block.norm.norms:
+        torch.nn.init.zeros_(norm.weight)
+    x = torch.randn(2, 8, 6, 6)
+    assert torch.equal(block(x, (1,)), x if (c_out, stride) == (8, 1) else torch.zeros(2, c_out, 6 // stride, 6 // stride))
+
+
+@pytest.mark.parametrize("option", [(3, (3,)), (6, (5,)), (6, (3, 7)), (3, (3, 5, 7))])
+def test_a_choice_computes_what_the_block_alone_does(option):
+    """The stand-alone bottleneck with the supernet's weights, and the norm of that number of paths, has the same output."""
+    kernels, (rate, chosen) = (3, 5, 7), option
+    options = MixPathS1(m=3, kernels=kernels).options
+    site, x = Site(8, 8, 1, 6, "relu6"), torch.randn(4, 8, 6, 6)
+    choice = MultiPathChoice(site, options, kernels, 3, "linear")
+    choice(x, options.index(option))  # moves the running statistics away from zero and one
+    alone = MultiPathBottleneck(site, rate, chosen, len(chosen), "vanilla")
+    shared = choice.rates[(3, 6).index(rate)]
+    alone.expand.load_state_dict(shared.expand.state_dict())
+    alone.project.load_state_dict(shared.project.state_dict())
+    for path, kernel in zip(alone.paths, chosen, strict=True):
+        path.load_state_dict(shared.paths[kernels.index(kernel)].state_dict())
+    alone.norm.norms[0].load_state_dict(shared.norm.norms[len(chosen) - 1].state_dict())
+    assert torch.equal(choice.eval()(x, options.index(option)), alone.eval()(x))

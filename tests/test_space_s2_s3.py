@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from nas_suite.chain import Site
+from nas_suite.chain import Separable, Site
 from nas_suite.cost import cost, count
 from nas_suite.spaces.mixpath_s2 import MixPathS2
 from nas_suite.spaces.mixpath_s3 import MixedBottleneck, MixedChoice, MixPathS3, mixed_block, shares
@@ -200,6 +200,13 @@ def test_squeeze_excite_scales_channels():
     torch.nn.init.zeros_(with_attention.excite.expand.weight)
     assert torch.allclose(with_attention(x), x, atol=1e-5)
     assert not torch.allclose(before, x, atol=1e-2)
+
+
+@pytest.mark.parametrize("c_out", [8, 16])
+def test_the_fixed_first_block_adds_its_input_where_channels_allow(c_out):
+    block, x = Separable(8, c_out, "relu6").eval(), torch.randn(2, 8, 6, 6)
+    torch.nn.init.zeros_(block.body[1][1].weight)
+    assert torch.equal(block(x), x if c_out == 8 else torch.zeros(2, 16, 6, 6))
 
 
 @pytest.mark.parametrize("space", [MixPathS2, MixPathS3])
