@@ -1,0 +1,100 @@
+"""The command line `nas`: its commands, and errors as one line and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas_suite.cli import data, doctor, recipes, runs, spaces, train
+from nas_suite.cli.answer import note
+from nas_suite.cli.common import Commands, example, handle
+from nas_suite.errors import BadInput, Interrupted, suggest
+from nas_suite.run import Run
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer's own, and click's where typer stands on click
+CODES = (
+    "Exit codes: 0 done; 1 a fault of ours; 2 bad input; 3 data or benchmark missing; 4 target not reachable; "
+    "130 or 143 stopped by a signal, state saved."
+)
+LOOK, RESULTS = "Look around", "Results"
+
+app = typer.Typer(
+    name="nas",
+    cls=Commands,
+    help="Neural architecture search: train a supernet, search it, retrain what was found.",
+    epilog="\n\n".join((CODES, example("nas train-supernet mixpath --recipe mixpath-digits"))),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("doctor", rich_help_panel=LOOK, epilog=example("nas doctor"))(doctor.doctor)
+app.add_typer(spaces.app, name="spaces", rich_help_panel=LOOK)
+app.add_typer(data.app, name="data", rich_help_panel=LOOK)
+app.add_typer(recipes.app, name="recipe", rich_help_panel=LOOK)
+app.add_typer(train.app)
+app.add_typer(runs.app, name="runs", rich_help_panel=RESULTS)
+app.command("report", rich_help_panel=RESULTS, epilog=example("nas report SUPERNET SEARCH RETRAIN --out report.html"))(
+    runs.report
+)
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        from nas_suite import __version__
+
+        typer.echo(f"nas-suite {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def nas(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(args: Sequence[str]) -> int:
+    """Runs one command line; returns its exit code. Errors are one line on stderr, faults a short traceback."""
+    from typer.main import get_command
+
+    if not sys.stdout.isatty():
+        os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")  # typer colours help under CI even into a pipe
+    try:
+        return get_command(app).main(list(args), prog_name="nas", standalone_mode=False) or 0
+    except UsageError as error:
+        if line := usage(error):
+            note(f"error: {line}")
+        return 2
+    except BadInput as error:
+        note(f"error: {' '.join(str(error).split())}")
+        return error.exit_code
+    except Interrupted as stop:
+        note(f"stopped by {stop}; everything up to the last step is saved")
+        note(f"resume with: nas runs resume {handle(Run.open(Path(stop.run)))}")
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        note("interrupted")
+        return 130
+    except Exception as error:
+        note("".join(traceback.format_exception(error, limit=-3)).rstrip())
+        note("error: this is a fault of nas-suite, not of yours; please report these lines with those of `nas doctor`")
+        return 1
+
+
+def usage(error: Any) -> str:
+    """One line for a command line that cannot be parsed, with the near word; empty where help was printed instead."""
+    text, context = " ".join(error.format_message().split()).rstrip("."), error.ctx
+    if type(error).__name__ == "NoSuchOption":  # click's and typer's own have no name in common that could be imported
+        known = ["--help"] + [option for param in context.command.params for option in param.opts if option.startswith("--")]
+        text = f"no such option {error.option_name!r}{suggest(error.option_name, known, most=40)}"
+    return f"{text}; see {context.command_path} --help" if text and context else text

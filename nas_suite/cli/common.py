@@ -1,0 +1,155 @@
+"""What commands share: their options, completion, and words into values."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nas_suite.errors import BadInput, suggest
+from nas_suite.registry import Registry
+from nas_suite.run import Run, all_runs, runs_root
+
+SETTINGS = "Settings"
+SUFFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
+
+
+ORDER = ("doctor", "spaces", "data", "recipe", "train-supernet", "search", "retrain", "evaluate", "runs", "report")
+
+
+class Commands(TyperGroup):
+    """A group that lists its commands in the order of work and answers a wrong name with the near one."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            raise BadInput(f"{ctx.command_path} has no command {args[0]!r}{suggest(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+def example(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\n\n".join(("Example:" if len(lines) == 1 else "Examples:", *lines))
+
+
+def starting(names: Sequence[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def registered(registry: Registry, incomplete: str) -> list[str]:
+    return starting(registry.names(), incomplete)
+
+
+def complete_space(incomplete: str) -> list[str]:
+    from nas_suite.spaces import SPACES
+
+    return registered(SPACES, incomplete)
+
+
+def complete_method(incomplete: str) -> list[str]:
+    from nas_suite.methods import METHODS
+
+    return registered(METHODS, incomplete)
+
+
+def complete_data(incomplete: str) -> list[str]:
+    from nas_suite.data import DATA
+
+    return registered(DATA, incomplete)
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    from nas_suite.plan import recipes
+
+    return starting([recipe.name for recipe in recipes()], incomplete)
+
+
+def complete_run(incomplete: str) -> list[str]:
+    return starting([run.name for run in all_runs()], incomplete)
+
+
+def complete_part(incomplete: str) -> list[str]:
+    from nas_suite.plan import PARTS
+
+    return starting([f"{part}." for part in PARTS], incomplete)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PART.FIELD=VALUE",
+        help="Any setting of method, space, data or retrain, such as method.lr=0.05. Repeatable.",
+        autocompletion=complete_part,
+        rich_help_panel=SETTINGS,
+    ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help="A recipe of `nas recipe ls`.", autocompletion=complete_recipe, rich_help_panel=SETTINGS),
+]
+Config = Annotated[Path | None, typer.Option(help="A TOML file like those of `nas recipe show`.", rich_help_panel=SETTINGS)]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=SETTINGS)]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.", rich_help_panel=SETTINGS)]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images a step.", rich_help_panel=SETTINGS)]
+Lr = Annotated[float | None, typer.Option(help="Learning rate at its highest.", rich_help_panel=SETTINGS)]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="auto", rich_help_panel=SETTINGS)
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, fp32 or bf16; auto: bf16 where the hardware has it.", show_default="auto", rich_help_panel=SETTINGS
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="The run's folder.", show_default="a new one under runs/")]
+SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A space of `nas spaces list`.", autocompletion=complete_space)]
+DataName = Annotated[str, typer.Argument(metavar="DATA", help="A data set of `nas data list`.", autocompletion=complete_data)]
+MethodName = Annotated[str, typer.Argument(metavar="METHOD", help="mixpath, spos or fairnas.", autocompletion=complete_method)]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its name or its folder.", autocompletion=complete_run)]
+Architecture = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="An architecture, as `nas spaces sample` or a search prints it.")
+]
+
+
+def handle(run: Run) -> str:
+    """How to name a run on a command line: by its name where that finds it, else by its folder."""
+    return run.name if run.path.resolve().parent == runs_root().resolve() else str(run.path)
+
+
+def bounds(words: Sequence[str]) -> dict[str, float]:
+    """`macs=300M` words as costs and their upper bounds."""
+    found: dict[str, float] = {}
+    for word in words:
+        name, equals, value = (part.strip() for part in word.partition("="))
+        if not (equals and name) or (bound := amount(value)) is None:
+            raise BadInput(f"--max {word!r} is not of the form COST=NUMBER with a number above 0, such as macs=300M (K, M, G)")
+        if name in found:
+            raise BadInput(f"--max bounds {name} twice")
+        found[name] = bound
+    return found
+
+
+def amount(text: str) -> float | None:
+    """A number above 0 with an optional suffix K, M or G; None where it is none."""
+    suffix = text[-1:].upper() if text[-1:].isalpha() else ""
+    try:
+        value = float(text.removesuffix(text[-1:]) if suffix else text) * SUFFIXES[suffix]
+    except (ValueError, KeyError):
+        return None
+    return value if 0 < value < float("inf") else None
+
+
+def settings_of(part: str, sets: Sequence[str] | None) -> dict[str, Any]:
+    """`--set` words of a command that knows one part alone, as that part's settings."""
+    from nas_suite.plan import assignments
+
+    found = assignments(sets or ())
+    for other, name, _ in found:
+        if other != part:
+            raise BadInput(f"--set {other}.{name}: only settings of {part} count here, such as {part}.{name}")
+    return {name: value for _, name, value in found}

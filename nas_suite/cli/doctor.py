@@ -1,0 +1,83 @@
+"""`nas doctor`: what this machine has; asks no network."""
+
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nas_suite import __version__
+from nas_suite.cli.answer import Table, answer
+from nas_suite.cli.common import Json
+from nas_suite.run import runs_root
+
+NEEDED = ("torch", "numpy", "scipy", "pymoo", "pydantic", "safetensors", "scikit-learn", "Pillow", "Jinja2", "plotly")
+OPTIONAL = ("onnx", "onnxruntime", "torchvision")
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check this machine: Python, packages, device and precision, room on the disk, data."""
+    checks = software()
+    if all(c["ok"] is not False for c in checks):
+        checks += [*hardware(), *disks(), *data()]
+    rows = [(c["check"], "ok" if c["ok"] else "–" if c["ok"] is None else "missing", c["found"]) for c in checks]
+    fine = all(c["ok"] is not False for c in checks)
+    answer("doctor", {"ok": fine, "checks": checks}, as_json, [Table(("check", "", "found"), rows)])
+
+
+def check(name: str, ok: bool | None, found: Any) -> dict[str, Any]:
+    """`ok`: whether it is as it must be; None where it need not be."""
+    return {"check": name, "ok": ok, "found": str(found)}
+
+
+def software() -> list[dict[str, Any]]:
+    found = [check("nas-suite", True, __version__), check("python", sys.version_info >= (3, 11), platform.python_version())]
+    found += [check(name, bool(installed(name)), installed(name) or f"pip install {name}") for name in NEEDED]
+    return found + [check(name, True if installed(name) else None, installed(name) or "optional") for name in OPTIONAL]
+
+
+def installed(package: str) -> str:
+    """The version of a package, empty where it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def hardware() -> list[dict[str, Any]]:
+    import torch
+
+    from nas_suite.engine import Compute, has_bf16
+
+    compute = Compute.choose()
+    name = torch.cuda.get_device_name() if compute.device.type == "cuda" else platform.processor() or platform.machine()
+    half = has_bf16(compute.device)
+    return [
+        check("device", True, f"{compute.device} ({name})"),
+        check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} processors"),
+        check("bf16", True if half else None, "in hardware" if half else "not in hardware: auto means fp32"),
+    ]
+
+
+def disks() -> list[dict[str, Any]]:
+    from nas_suite.data.place import data_folder
+
+    return [room("runs", runs_root()), room("data folder", data_folder())]
+
+
+def room(what: str, folder: Path) -> dict[str, Any]:
+    """Room at a folder, or where it would be made."""
+    there = folder.resolve()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    writable = os.access(there, os.W_OK)
+    return check(what, writable and free > 1e9, f"{folder}: {free / 1e9:,.1f} GB free{'' if writable else ', not writable'}")
+
+
+def data() -> list[dict[str, Any]]:
+    from nas_suite import catalogue
+
+    return [check(f"data {d['name']}", d["present"] or None, d["where"]) for d in catalogue.data_sets()]

@@ -1,0 +1,104 @@
+"""`nas runs` and `nas report`: what was done, going on with it, and showing it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_suite.cli.answer import Table, answer, facts, note
+from nas_suite.cli.common import Commands, Json, RunName, complete_run, example, handle
+from nas_suite.cli.progress import watching
+from nas_suite.cli.summary import brief, figure, following, summary
+from nas_suite.errors import BadInput
+from nas_suite.run import Run, all_runs, run_at, runs_root
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Runs: list them, look into one, go on with one, remove some.")
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs: names or folders.", autocompletion=complete_run)]
+
+
+@app.command("list", epilog=example("nas runs list", "NAS_RUNS=/big/disk nas runs list"))
+def list_runs(as_json: Json = False) -> None:
+    """List the runs under runs/ (or NAS_RUNS), oldest first."""
+    found = all_runs()
+    keys = ("name", "kind", "status", "created")
+    rows = [(*(brief(run)[key] for key in keys), figure(run)) for run in found]
+    parts = [Table((*keys, "figure"), rows, whole=("name",))] if rows else [f"no runs under {runs_root()}"]
+    answer("runs list", [brief(run) for run in found], as_json, parts)
+
+
+@app.command(epilog=example("nas runs show mixpath_mixpath-s1_digits-1"))
+def show(name: RunName, as_json: Json = False) -> None:
+    """Show a run: its settings, its environment and what it came to."""
+    run = run_at(name)
+    data, parts = summary(run)
+    record = run.record
+    settings = {f"{part}.{key}": value for part, values in record["plan"]["settings"].items() for key, value in values.items()}
+    plan = {key: value for key, value in record["plan"].items() if key != "settings"}
+    more = {
+        "created": record["created"],
+        "plan": record["plan"],
+        "environment": record["environment"],
+        "error": record.get("error"),
+    }
+    text = [*parts, "", facts({**plan, **settings}), "", facts(record["environment"])]
+    answer("runs show", {**data, **more}, as_json, text if not more["error"] else [*text, "", f"error: {more['error']}"])
+    note(f"next: {following(run)}")
+
+
+@app.command(epilog=example("nas runs resume mixpath_mixpath-s1_digits-1"))
+def resume(name: RunName, as_json: Json = False) -> None:
+    """Go on with a run that was stopped, from its last saved state; a finished one is shown."""
+    from nas_suite import pipeline
+
+    run = run_at(name)
+    unit = "networks" if run.record["kind"] == "search" else "images"
+    with watching(f"resume {run.name}", unit, 1 if unit == "networks" else batch_size(run)) as progress:
+        run = pipeline.resume(run, progress)
+    data, parts = summary(run)
+    answer("runs resume", data, as_json, parts)
+    note(f"next: {following(run)}")
+
+
+def batch_size(run: Run) -> int:
+    settings = run.record["plan"]["settings"]
+    return settings.get("method" if run.record["kind"] == "supernet" else "retrain", {}).get("batch_size", 1)
+
+
+@app.command(epilog=example("nas runs rm mixpath_mixpath-s1_digits-1 --yes"))
+def rm(
+    names: Runs,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove runs and all that is in their folders. Asks first."""
+    runs = [run_at(name) for name in dict.fromkeys(names)]
+    for run in runs:
+        users = [handle(r) for r in all_runs() if str(run.path.resolve()) in (r.record.get("supernet"), r.record.get("origin"))]
+        note(f"{run.path}: {run.record['kind']} run, {run.state}" + (f", used by {', '.join(users)}" if users else ""))
+    if not yes and not agreed(f"remove {'it' if len(runs) == 1 else f'these {len(runs)}'} for good?"):
+        raise BadInput("nothing was removed; answer y, or give --yes")
+    for run in runs:
+        run.remove()
+    answer("runs rm", {"removed": [str(run.path) for run in runs]}, as_json, [f"removed {run.path}" for run in runs])
+
+
+def agreed(question: str) -> bool:
+    """Whether the answer on stdin is yes; no answer is none."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        note("")
+        return False
+
+
+def report(
+    names: Runs,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", show_default="report.html in the last run")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML file about runs: curves, fronts, the chosen network, settings and cost. It needs no network."""
+    from nas_suite import report as writer
+
+    runs = [run_at(name) for name in dict.fromkeys(names)]
+    file = writer.write(runs, out or runs[-1].path / "report.html")
+    answer("report", {"file": str(file), "runs": [brief(run) for run in runs]}, as_json, [str(file)])

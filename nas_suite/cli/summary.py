@@ -1,0 +1,93 @@
+"""What a run comes to: as plain values, as text, and the command that follows it."""
+
+from typing import Any
+
+from nas_suite.cli.answer import Table, facts, percent, short
+from nas_suite.cli.common import handle
+from nas_suite.run import LOG, TRIALS, Run
+
+Parts = list[Table | str]
+
+
+def brief(run: Run) -> dict[str, Any]:
+    """What every list of runs says of one."""
+    plan = run.record["plan"]
+    about = {"name": run.name, "path": str(run.path), "kind": run.record["kind"], "status": run.state}
+    names = {part: plan[part] for part in ("method", "space", "data")}
+    return {**about, "created": run.record["created"], **names}
+
+
+def figure(run: Run) -> str:
+    """The one figure that a list of runs shows."""
+    if run.record["kind"] == "search":
+        return f"{len(run.lines(TRIALS))} networks"
+    if "result" in run.record:
+        return f"test {percent(run.record['result']['test_accuracy']['best'])}"
+    log = run.lines(LOG)
+    return f"epoch {log[-1]['epoch'] + 1}, loss {log[-1]['loss']:.3f}" if log else ""
+
+
+def summary(run: Run) -> tuple[dict[str, Any], Parts]:
+    """What a run holds, by its kind, and the same as text."""
+    about, parts = {"supernet": of_training, "search": of_search, "retrain": of_retraining}[run.record["kind"]](run)
+    head = brief(run)
+    return {"run": head, **about}, [facts({"run": run.path, **{k: head[k] for k in ("kind", "status")}}), *parts]
+
+
+def of_training(run: Run) -> tuple[dict[str, Any], Parts]:
+    log = run.lines(LOG)
+    last = log[-1] if log else {}
+    figures = {name: f"{last[name]:.4g}" for name in ("loss", "accuracy", "val_accuracy") if name in last}
+    return {"epochs": len(log), "last": last}, [facts({"epochs": len(log), **figures})]
+
+
+def of_search(run: Run) -> tuple[dict[str, Any], Parts]:
+    from nas_suite import pipeline
+
+    trials, found = run.lines(TRIALS), pipeline.front(run)
+    knee = pipeline.choose(run, at_knee=True) if found else ""
+    front = [{"best": k, "arch": t["arch"], "values": t["values"], "knee": t["arch"] == knee} for k, t in enumerate(found, 1)]
+    limits, objectives = run.record["limits"], run.record["objectives"]
+    heads = {"supernet": run.record["supernet"], "networks": len(trials), "front": len(front)}
+    heads |= {f"{name} at most": short(bound) for name, bound in limits.items()}
+    rows = [
+        (str(t["best"]), *(said(n, t["values"][n]) for n in objectives), "knee" if t["knee"] else "", t["arch"]) for t in front
+    ]
+    table = Table(("best", *objectives, "", "architecture"), rows, whole=("architecture",))
+    about = {"supernet": run.record["supernet"], "objectives": objectives, "limits": limits, "evaluated": len(trials)}
+    return {**about, "front": front}, [facts(heads), "", table]
+
+
+def said(objective: str, value: float) -> str:
+    return percent(value) if objective == "error" else short(value)
+
+
+def of_retraining(run: Run) -> tuple[dict[str, Any], Parts]:
+    from nas_suite.artefact import ARCH, LOADER, WEIGHTS
+
+    result = run.record.get("result")
+    about = {"arch": run.record["arch"], "result": result}
+    if result is None:
+        data, parts = of_training(run)
+        return {**about, **data}, [*parts, run.record["arch"]]
+    files = [str(run.path / name) for name in (WEIGHTS, ARCH, LOADER)]
+    test, chosen = result["test_accuracy"], result["best_epoch"] + 1
+    heads = {
+        "test accuracy, last epoch": percent(test["last"]),
+        f"test accuracy, epoch {chosen}": f"{percent(test['best'])} (chosen by validation)",
+        "validation accuracy": percent(result["val_accuracy"]),
+        "parameters": f"{result['params']:,.0f}",
+        "multiply-adds": f"{result['macs']:,.0f}",
+        "network": files[0],
+    }
+    return {**about, "files": files}, [facts(heads), run.record["arch"]]
+
+
+def following(run: Run) -> str:
+    """The command that comes after a run."""
+    name, kind = handle(run), run.record["kind"]
+    if run.record["status"] != "done":
+        return f"nas runs resume {name}"
+    if kind == "supernet":
+        return f"nas search {run.record['plan']['method']} --run {name}"
+    return f"nas retrain {name} --knee" if kind == "search" else f"nas report {name}"

@@ -1,0 +1,207 @@
+"""The commands that compute: `nas train-supernet`, `search`, `retrain`, `evaluate`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from nas_suite.cli.answer import answer, facts, note, percent
+from nas_suite.cli.common import (
+    Architecture,
+    BatchSize,
+    Config,
+    Device,
+    Epochs,
+    Json,
+    Lr,
+    MethodName,
+    Out,
+    Precision,
+    Recipe,
+    RunName,
+    Seed,
+    Sets,
+    bounds,
+    complete_data,
+    complete_run,
+    complete_space,
+    example,
+    handle,
+)
+from nas_suite.cli.progress import watching
+from nas_suite.cli.summary import brief, following, summary
+from nas_suite.errors import BadInput
+from nas_suite.run import Run, newest, run_at
+
+WORK = "Train and search"
+app = typer.Typer()
+
+
+def finished(command: str, run: Run, as_json: bool) -> None:
+    """The answer of a command that made or went on with a run."""
+    data, parts = summary(run)
+    answer(command, data, as_json, parts)
+    note(f"next: {following(run)}")
+
+
+def images_a_step(plan: Any, part: str) -> int:
+    """The batch size of a plan, for the pace; its settings are checked on the way."""
+    from nas_suite.methods import METHODS
+    from nas_suite.registry import checked, defaults
+    from nas_suite.standalone import Recipe
+
+    cls, what = (Recipe, "retrain") if part == "retrain" else (METHODS.load(plan.method), f"method {plan.method!r}")
+    return {"batch_size": 1, **defaults(cls), **checked(cls, what, plan.part(part))}["batch_size"]
+
+
+@app.command(
+    rich_help_panel=WORK,
+    epilog=example(
+        "nas train-supernet mixpath --recipe mixpath-digits",
+        "nas train-supernet mixpath --data cifar10 --epochs 50 --set space.width=0.5",
+    ),
+)
+def train_supernet(
+    method: MethodName,
+    space: Annotated[str | None, typer.Option(help="A space of `nas spaces list`.", autocompletion=complete_space)] = None,
+    data: Annotated[str | None, typer.Option(help="A data set of `nas data list`.", autocompletion=complete_data)] = None,
+    recipe: Recipe = None,
+    config: Config = None,
+    sets: Sets = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Train a supernet: one network that shares its weights among all networks of a space.
+
+    Without --recipe or --config: mixpath-s1 on cifar10, at the paper's settings.
+    """
+    from nas_suite import pipeline
+    from nas_suite.plan import Plan, compose
+
+    names = {"method": method, "space": space, "data": data, "seed": seed, "device": device, "precision": precision}
+    plan = compose(Plan(), recipe, config, sets or (), **names, epochs=epochs, batch_size=batch_size, lr=lr)
+    each = images_a_step(plan, "method")
+    note(f"training {plan.method} on {plan.space} with {plan.data}")
+    with watching("train", "images", each) as progress:
+        run = pipeline.train_supernet(plan, out, progress)
+    finished("train-supernet", run, as_json)
+
+
+@app.command(
+    rich_help_panel=WORK,
+    epilog=example(
+        "nas search mixpath --budget 640 --max macs=300M", "nas search mixpath --objective error --objective params"
+    ),
+)
+def search(
+    method: MethodName,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="The trained supernet.", show_default="the newest that fits", autocompletion=complete_run
+        ),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="How many networks to evaluate.", rich_help_panel="Settings")
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="What to minimise: error, macs, params. Repeatable.", show_default="error and macs"),
+    ] = None,
+    most: Annotated[
+        list[str] | None,
+        typer.Option("--max", metavar="COST=NUMBER", help="An upper bound, such as macs=300M. Repeatable."),
+    ] = None,
+    recipe: Recipe = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Search a trained supernet for the networks that are best in all objectives and within all bounds."""
+    from nas_suite import pipeline
+    from nas_suite.methods import METHODS
+    from nas_suite.plan import Plan, compose
+
+    limits = bounds(most or ())
+    METHODS.load(method)
+    supernet = newest("supernet", method) if run is None else run_at(run)
+    plan = Plan.from_record(supernet.record["plan"])
+    if plan.method != method:
+        raise BadInput(f"{handle(supernet)} was trained with {plan.method}, not {method}: nas search {plan.method} --run …")
+    plan = compose(plan, recipe, None, sets or (), seed=seed, device=device, precision=precision, budget=budget)
+    note(f"searching the supernet {handle(supernet)}")
+    with watching("search", "networks") as progress:
+        found = pipeline.search(supernet, plan, objective or ("error", "macs"), limits, out, progress)
+    finished("search", found, as_json)
+
+
+@app.command(
+    rich_help_panel=WORK,
+    epilog=example("nas retrain search_mixpath_mixpath-s1_digits-1 --knee", "nas retrain SEARCH --best 3 --epochs 600"),
+)
+def retrain(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A search run, or with --arch any run of the same space and data.", autocompletion=complete_run
+        ),
+    ],
+    best: Annotated[int | None, typer.Option(metavar="K", min=1, help="The K-th of the front, by its first objective.")] = None,
+    knee: Annotated[bool, typer.Option("--knee", help="The network at the knee of the front.")] = False,
+    arch: Architecture = None,
+    recipe: Recipe = None,
+    config: Config = None,
+    sets: Sets = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Train one found network from scratch, and test it. Without --best, --knee or --arch: the most accurate one."""
+    from nas_suite import pipeline
+    from nas_suite.plan import Plan, compose
+
+    if sum((best is not None, knee, arch is not None)) > 1:
+        raise BadInput("--best, --knee and --arch each choose a network: give one of them")
+    origin = run_at(run)
+    chosen = pipeline.choose(origin, best, knee, arch)
+    names = {"seed": seed, "device": device, "precision": precision}
+    plan = compose(
+        Plan.from_record(origin.record["plan"]), recipe, config, sets or (), "retrain",
+        **names, epochs=epochs, batch_size=batch_size, lr=lr,
+    )  # fmt: skip
+    each = images_a_step(plan, "retrain")
+    note(f"retraining {chosen}")
+    with watching("retrain", "images", each) as progress:
+        made = pipeline.retrain(origin, plan, chosen, out, progress)
+    finished("retrain", made, as_json)
+
+
+@app.command(
+    rich_help_panel=WORK,
+    epilog=example("nas evaluate retrain_mixpath-s1_digits-1", "nas evaluate mixpath_mixpath-s4_cifar10-1 --arch 331P"),
+)
+def evaluate(
+    run: RunName, arch: Architecture = None, device: Device = None, precision: Precision = None, as_json: Json = False
+) -> None:
+    """Test accuracy of a retrain run's network, or with --arch of an architecture in a supernet, after calibration."""
+    from nas_suite import pipeline
+    from nas_suite.plan import Plan, compose
+
+    found = run_at(run)
+    plan = compose(Plan.from_record(found.record["plan"]), device=device, precision=precision)
+    result = pipeline.evaluate(found, plan, arch)
+    accuracies = {f"test accuracy, {name.replace('_', '-')}": percent(a) for name, a in result["test_accuracy"].items()}
+    answer("evaluate", {"run": brief(found), **result}, as_json, [result["arch"], facts(accuracies)])
