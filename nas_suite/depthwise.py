@@ -1,11 +1,13 @@
 """Depthwise convolution whose bf16 gradients on a CPU are computed the fast way, with the parameters of nn.Conv2d."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -32,7 +34,7 @@ def in_bf16(x: Tensor) -> bool:
 
 
 class DepthwiseFunction(torch.autograd.Function):
-    """oneDNN's bf16 convolution, and gradients each in the precision in which oneDNN is fast (benchmarks/LOG.md)."""
+    """oneDNN's bf16 convolution; gradients computed by whatever is fast for their shape (benchmarks/LOG.md)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -59,8 +61,11 @@ def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """The gradient of `weight`, in its type; large kernels' are computed in fp32."""
-    dtype = torch.float32 if weight.shape[-1] >= 5 else x.dtype
+    """The gradient of `weight`, in its type; large kernels' are computed as products of tiles or in fp32."""
+    kernel = weight.shape[-1]
+    if tiled(grad, x, kernel, stride):
+        return tile_products(grad, x, kernel, stride).to(weight.dtype)
+    dtype = torch.float32 if kernel >= 5 else x.dtype
     return gradients(grad.to(dtype), x.to(dtype), weight.to(dtype), stride, (False, True, False))[1].to(weight.dtype)
 
 
@@ -70,3 +75,63 @@ def gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: tupl
     return torch.ops.aten.convolution_backward(
         grad, x, weight, None, (stride, stride), (pad, pad), (1, 1), False, (0, 0), weight.shape[0], wanted
     )
+
+
+def tiled(grad: Tensor, x: Tensor, kernel: int, stride: int) -> bool:
+    """Whether products of tiles beat a convolution for the gradient of a kernel (measured: benchmarks/LOG.md)."""
+    n, _, h, w = x.shape
+    whole = x.dtype == torch.bfloat16 and (h, w) == (stride * grad.shape[2], stride * grad.shape[3])
+    return whole and n >= 16 and kernel >= 5 and 8 * kernel >= stride * w
+
+
+def tile_products(grad: Tensor, x: Tensor, kernel: int, stride: int) -> Tensor:
+    """The gradient of a depthwise kernel, by matrix products of image tiles in bf16, rounded to bf16 twice.
+
+    A tile is some full rows of one channel. For each vertical shift between tiles of `x` and of `grad`, one product over
+    all images and tiles correlates every pixel with every other; sums along its diagonals are entries of the kernel.
+    It multiplies more than a convolution does, at the speed of matrix products.
+    """
+    c, (h, w), width = x.shape[1], grad.shape[2:], x.shape[-1]
+    rows = tile_rows(h, w, kernel, stride)
+    count, shifts = h // rows, tile_shifts(h, rows, kernel, stride)
+    tiles, cotangents = tiles_of(x, stride * rows), tiles_of(grad, rows)
+    total = torch.zeros(c, kernel * kernel)
+    for shift, fold in zip(shifts, folding(shifts, rows, width, w, kernel, stride), strict=True):
+        left = tiles[:, max(0, shift) : count + min(0, shift)].flatten(1, 2)
+        right = cotangents[:, max(0, -shift) : count - max(0, shift)].flatten(1, 2)
+        total += torch.bmm(left.transpose(1, 2), right).view(c, -1) @ fold
+    return total.view(c, 1, kernel, kernel)
+
+
+def tiles_of(x: Tensor, rows: int) -> Float[Tensor, "c count n pixels"]:
+    """The tiles of `rows` rows of each channel, from the top; two copies, of which each has long runs."""
+    n, c, h, w = x.shape
+    return x.contiguous().view(n, c, h // rows, rows * w).permute(1, 2, 0, 3).contiguous()
+
+
+def tile_shifts(h: int, rows: int, kernel: int, stride: int) -> range:
+    """The shifts, in tiles, at which a tile of `rows` output rows meets rows of the input under the kernel."""
+    pad, last = kernel // 2, h // rows - 1
+    low, high = -(-pad // (stride * rows)), (pad + stride * (rows - 1)) // (stride * rows)
+    return range(-min(low, last), min(high, last) + 1)
+
+
+def tile_rows(h: int, w: int, kernel: int, stride: int) -> int:
+    """The rows of an output tile for which the products take least time: large tiles multiply more, but faster."""
+
+    def cost(rows: int) -> float:
+        return len(tile_shifts(h, rows, kernel, stride)) * rows * (1 + 48 / (rows * w))
+
+    return min((rows for rows in range(1, h + 1) if h % rows == 0 and (rows == 1 or rows * w <= 128)), key=cost)
+
+
+@lru_cache(maxsize=32)
+def folding(shifts: range, rows: int, width: int, w: int, kernel: int, stride: int) -> Float[Tensor, "shifts pairs taps"]:
+    """Ones where a pair (pixel of an input tile, pixel of an output tile) belongs to a tap of the kernel, in bf16."""
+    pad = kernel // 2
+    shift, a, u = torch.tensor(shifts)[:, None, None, None, None], torch.arange(stride * rows), torch.arange(width)
+    i = shift * stride * rows + a[:, None, None, None] - stride * torch.arange(rows)[:, None] + pad
+    j = u[:, None, None] - stride * torch.arange(w) + pad
+    inside = (i >= 0) & (i < kernel) & (j >= 0) & (j < kernel)
+    taps = torch.where(inside, i * kernel + j, kernel * kernel)
+    return F.one_hot(taps, kernel * kernel + 1)[..., :-1].flatten(1, -2).bfloat16()

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from nas_suite import depthwise
 from nas_suite.depthwise import DepthwiseConv2d
 
-CASES = [(k, stride, side) for k in (1, 3, 5, 7, 9) for stride in (1, 2) for side in (4, 9, 16)]
+CASES = [(k, stride, side) for k in (1, 3, 5, 7, 9) for stride in (1, 2) for side in (4, 9, 16, 32)]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
     return ((got.double() - wanted.double()).norm() / wanted.double().norm()).item()
 
 
-def inputs(kernel: int, stride: int, side: int, channels: int = 24, n: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs(kernel: int, stride: int, side: int, channels: int = 24, n: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     out = -(-side // stride)
     x, cotangent = torch.randn(n, channels, side, side), torch.randn(n, channels, out, out)
     x, cotangent = (t.bfloat16().float().contiguous(memory_format=torch.channels_last) for t in (x, cotangent))  # exact in bf16
@@ -67,6 +68,32 @@ def test_bf16_gradients_against_fp64(kernel, stride, side, memory_format):
     for a, b in zip(got, wanted, strict=True):
         assert error(a, b) < 0.004  # bf16 rounds by at most 2**-9 = 0.002 relative
     assert got[2].shape == ours.weight.shape
+
+
+@pytest.mark.parametrize("n", [15, 16])
+@pytest.mark.parametrize(("kernel", "stride", "shape"), [(5, 1, (2, 8)), (7, 2, (12, 6)), (9, 1, (20, 24)), (9, 2, (26, 10))])
+def test_images_that_are_not_square(kernel, stride, shape, n):
+    ours, plain = twins(5, kernel, stride)
+    with torch.no_grad():
+        ours.weight.copy_(ours.weight.bfloat16())
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(n, 5, *shape).bfloat16()
+    cotangent = torch.randn_like(ours(x.float())).bfloat16().detach()
+    wanted = gradients(plain.double(), x.double(), cotangent.double())
+    for a, b in zip(gradients(ours, x, cotangent), wanted, strict=True):
+        assert error(a, b) < 0.004
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("rows", [1, 2, 4, 8])
+def test_every_tile_gives_the_same_gradient(monkeypatch, rows, stride):
+    ours, _ = twins(4, 9, stride)
+    x, cotangent = inputs(9, stride, 8 * stride, channels=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted = gradients(ours, x, cotangent)[2]
+        monkeypatch.setattr(depthwise, "tile_rows", lambda *args: rows)
+        got = gradients(ours, x, cotangent)[2]
+    assert error(got, wanted) < 0.004
 
 
 def test_bf16_without_autocast():
