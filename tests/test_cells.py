@@ -13,7 +13,6 @@ from nas_suite.cells import INPUT, OPERATIONS, OUTPUT, CellGraph, cell_graph, un
 from nas_suite.cost import count
 from nas_suite.errors import BadInput
 
-DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "nb101"
 NAMES = {-1: INPUT, -2: OUTPUT, **dict(enumerate(OPERATIONS))}
 
 RECORD = "0100110001000000010010000010000001000000010000000"
@@ -29,12 +28,8 @@ INCEPTION = cell_graph(
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def cell(edges: str, *ops: str) -> CellGraph:
@@ -49,10 +44,10 @@ def parameters(graph: CellGraph) -> int:
         return sum(p.numel() for p in CellNetwork(graph, Skeleton()).parameters())
 
 
-def file(name: str) -> Path:
-    if not (DATA / name).exists():
-        pytest.skip(f"{name} is not here: it belongs to the shared data of the project")
-    return DATA / name
+@pytest.fixture(scope="module")
+def sample(shared_data: Path):
+    """15,001 cells of the benchmark."""
+    return np.load(shared_data / "nb101" / "nb101_sample.npz")
 
 
 def random_cell(rng: random.Random, vertices: int = 7) -> CellGraph:
@@ -181,21 +176,19 @@ def test_parameters_of_the_inception_like_cell():
     assert parameters(INCEPTION) == 2_694_282
 
 
-def test_the_official_records():
-    records = json.loads(file("nb101_official_records52.json").read_text())
+def test_the_official_records(shared_data):
+    records = json.loads((shared_data / "nb101" / "nb101_official_records52.json").read_text())
     for name, record in records.items():
         graph = cell_graph(record["module_adjacency"], record["module_operations"])
         assert (graph.module_hash(), parameters(graph)) == (name, record["trainable_parameters"])
 
 
-def test_hashes_of_the_sample():
-    sample = np.load(file("nb101_sample.npz"))
+def test_hashes_of_the_sample(sample):
     for at in range(0, len(sample["n_vertices"]), 15):
         assert sampled(sample, at).module_hash() == sample["module_hash"][at].tobytes().hex()
 
 
-def test_parameters_of_the_sample():
-    sample = np.load(file("nb101_sample.npz"))
+def test_parameters_of_the_sample(sample):
     for at in range(0, len(sample["n_vertices"]), 60):
         assert parameters(sampled(sample, at)) == sample["trainable_parameters"][at]
 

@@ -16,12 +16,8 @@ KERNELS = (3, 5, 7, 9)
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 # The layouts once more, written out: (channels in, out, side of the features that enter, side of those that leave).

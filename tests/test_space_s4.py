@@ -59,12 +59,8 @@ ROWS = [(text, name, int(parameters)) for text, name, parameters in map(str.spli
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def parameters(space: MixPathS4, norm: str) -> int:

@@ -25,12 +25,8 @@ SPACE = pytest.mark.parametrize("space", SPACES, ids=["s1", "s4"])
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass
