@@ -47,7 +47,7 @@ def parameters(graph: CellGraph) -> int:
 @pytest.fixture(scope="module")
 def sample(shared_data: Path):
     """15,001 cells of the benchmark."""
-    return np.load(shared_data / "nb101" / "nb101_sample.npz")
+    return dict(np.load(shared_data / "nb101" / "nb101_sample.npz"))
 
 
 def random_cell(rng: random.Random, vertices: int = 7) -> CellGraph:
