@@ -189,7 +189,7 @@ def test_hashes_of_the_sample(sample):
 
 
 def test_parameters_of_the_sample(sample):
-    for at in range(0, len(sample["n_vertices"]), 60):
+    for at in range(0, len(sample["n_vertices"]), 75):
         assert parameters(sampled(sample, at)) == sample["trainable_parameters"][at]
 
 
