@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -186,6 +186,7 @@ class Learner(ABC):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Training batches whose order is a pure function of the epoch."""
 
@@ -194,6 +195,7 @@ class Batches(Protocol):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]: ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Told how far a run is; draws, prints or does nothing."""
 
