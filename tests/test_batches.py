@@ -7,6 +7,7 @@ import torch
 from pictures import MEAN, STD, pictures
 
 from nas_suite.data import Augment, Batches, Images, clean
+from nas_suite.data import batches as batches_module
 from nas_suite.errors import BadInput
 
 
@@ -74,6 +75,14 @@ def test_augmentation_is_a_pure_function_in_the_type_and_layout_asked() -> None:
     assert contiguous.dtype == torch.bfloat16
     assert torch.equal(contiguous, one.bfloat16())
     assert torch.equal(augmented(Augment(), x.contiguous(), 5), one), "the layout of the input does not matter"
+
+
+def test_how_many_images_are_worked_on_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = pictures(7, 12, 10).x
+    at_once = augmented(Augment(2, True, 5), x)
+    for images in (1, 3):
+        monkeypatch.setattr(batches_module, "SERIAL", images * 360)
+        assert torch.equal(augmented(Augment(2, True, 5), x), at_once)
 
 
 @pytest.mark.parametrize("setting", [{"pad": -1}, {"cutout": -1}])

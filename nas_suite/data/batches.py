@@ -5,24 +5,29 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from nas_suite.data.images import Images, shuffled
 from nas_suite.errors import BadInput
 
+SERIAL = 1 << 15
+"""Elements below which torch starts no threads. On a busy processor waiting for them can take fifty times as long as
+work of a batch's size, and on an idle one they are not needed."""
+
 Batch = tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]
 
 
-def scaled(
-    x: UInt8[Tensor, "n c h w"], mean: Sequence[float], std: Sequence[float], dtype: torch.dtype
-) -> Float[Tensor, "n h rows"]:
-    """(x / 255 - mean) / std as rows of w · c numbers: a row of pixels at a time is the fast way to go through
-    channels-last memory."""
-    n, _, height, width = x.shape
-    scale = torch.tensor([1 / (255 * s) for s in std], device=x.device).repeat(width)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device).repeat(width)
-    return x.permute(0, 2, 3, 1).reshape(n, height, -1).float().mul_(scale).add_(shift).to(dtype)
+def scale_and_shift(
+    mean: Sequence[float], std: Sequence[float], width: int, device: torch.device
+) -> tuple[Float[Tensor, " row"], Float[Tensor, " row"]]:
+    """What takes a row of w · c pixels to (x / 255 - mean) / std: x · scale + shift.
+
+    Channels-last memory is gone through a row at a time; broadcasting over channels alone takes four times as long.
+    """
+    scale = [1 / (255 * s) for s in std] * width
+    shift = [-m / s for m, s in zip(mean, std, strict=True)] * width
+    return torch.tensor(scale, device=device), torch.tensor(shift, device=device)
 
 
 def normalised(
@@ -34,7 +39,9 @@ def normalised(
 ) -> Float[Tensor, "n c h w"]:
     """(x / 255 - mean) / std by channel."""
     n, channels, height, width = x.shape
-    result = scaled(x, mean, std, dtype).view(n, height, width, channels).permute(0, 3, 1, 2)
+    scale, shift = scale_and_shift(mean, std, width, x.device)
+    rows = x.permute(0, 2, 3, 1).reshape(n, height, width * channels)
+    result = (rows * scale).add_(shift).to(dtype).view(n, height, width, channels).permute(0, 3, 1, 2)
     return result if channels_last else result.contiguous()
 
 
@@ -66,35 +73,45 @@ class Augment:
     ) -> Float[Tensor, "n c h w"]:
         """Augmented, normalised images on the device of `x`; a pure function of the arguments.
 
-        `generator` lives on the CPU, so that every device draws the same numbers. One gather does it all: the index
-        of each pixel says where it comes from, one of the image's or one of two more, black and zero.
+        `generator` lives on the CPU, so that every device draws the same numbers. One gather does it all: each pixel
+        is looked up in a table of the normalised pixels, of black, and of zero.
         """
         n, channels, height, width = x.shape
-        pixels = torch.empty(n * height * width + 2, channels, dtype=dtype, device=x.device)
-        pixels[:-2].view(n, height, width * channels).copy_(scaled(x, mean, std, dtype))
-        pixels[-2] = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device)
-        pixels[-1] = 0
-        result = pixels.index_select(0, self.sources(n, height, width, generator, x.device).view(-1))
-        result = result.view(n, height, width, channels).permute(0, 3, 1, 2)
+        step = n if x.is_cuda else min(n, max(1, SERIAL // (channels * height * width)))
+        scale, shift = scale_and_shift(mean, std, width, x.device)
+        table = torch.empty(step * height * width + 2, channels, device=x.device)
+        table[-2], table[-1] = shift[:channels], 0
+        result = torch.empty(n, height, width, channels, dtype=dtype, device=x.device)
+        sources = self.sources(n, height, width, step, generator, x.device)
+        parts = zip(x.permute(0, 2, 3, 1).split(step), result.split(step), sources, strict=True)
+        for pixels, out, source in parts:
+            rows = table[: pixels[..., 0].numel()].view(-1, height, width * channels)
+            torch.mul(pixels.reshape(rows.shape), scale, out=rows).add_(shift)
+            torch.index_select(table.to(dtype), 0, source, out=out.view(-1, channels))
+        result = result.permute(0, 3, 1, 2)
         return result if channels_last else result.contiguous()
 
     def sources(
-        self, n: int, height: int, width: int, generator: torch.Generator, device: torch.device
-    ) -> Int64[Tensor, "n h w"]:
-        """The index of the pixel that each pixel is taken from; n·h·w stands for black, n·h·w + 1 for zero."""
+        self, n: int, height: int, width: int, step: int, generator: torch.Generator, device: torch.device
+    ) -> Iterator[Int64[Tensor, " pixels"]]:
+        """For `step` images at a time, the place in their table of each pixel to be: step·h·w is black, one more zero."""
         sizes = (2 * self.pad + 1, 2 * self.pad + 1, 2, height, width)
         drawn = torch.stack([torch.randint(size, (n, 1), generator=generator) for size in sizes]).to(device)
         down, right, flipped, centre_y, centre_x = drawn
         y, x = torch.arange(height, device=device), torch.arange(width, device=device)
         row = y + down - self.pad
         column = (torch.where(flipped == 1, width - 1 - x, x) if self.flip else x) + right - self.pad
-        outside_y, outside_x = (row < 0) | (row >= height), (column < 0) | (column >= width)
-        hidden_y, hidden_x = self.hidden(y - centre_y), self.hidden(x - centre_x)
-        index = (torch.arange(n, device=device)[:, None] * height + row)[:, :, None] * width + column[:, None, :]
-        index.masked_fill_(outside_y[:, :, None] | outside_x[:, None, :], n * height * width)
-        return index.masked_fill_(hidden_y[:, :, None] & hidden_x[:, None, :], n * height * width + 1)
+        black = step * height * width
+        start = (torch.arange(n, device=device)[:, None] % step * height + row) * width
+        start.masked_fill_((row < 0) | (row >= height), 2 * black)
+        column.masked_fill_((column < 0) | (column >= width), 2 * black)
+        each = (start, column, self.hidden(y - centre_y), self.hidden(x - centre_x))
+        for starts, columns, hidden_y, hidden_x in zip(*(part.split(step) for part in each), strict=True):
+            index = (starts[:, :, None] + columns[:, None, :]).clamp_(max=black)
+            index.masked_fill_(hidden_y[:, :, None] & hidden_x[:, None, :], black + 1)
+            yield index.view(-1)
 
-    def hidden(self, offset: Int64[Tensor, "n k"]) -> Tensor:
+    def hidden(self, offset: Int64[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
         """Whether cutout hides rows (columns) at these offsets from its centre."""
         start = -(self.cutout // 2)
         return (offset >= start) & (offset < start + self.cutout)

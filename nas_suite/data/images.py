@@ -43,8 +43,10 @@ class Images:
     def pick(self, index: Int64[Tensor, " k"]) -> "Images":
         """The images at `index`, in that order; `index` may lie on another device."""
         index = index.to(self.x.device)
-        rows = self.x.permute(0, 2, 3, 1).index_select(0, index)
-        return Images(rows.permute(0, 3, 1, 2), self.y.index_select(0, index))
+        pixels = self.x.permute(0, 2, 3, 1)
+        if self.x.device.type == "cpu":  # numpy starts no threads for it: see batches.SERIAL
+            return Images.of(pixels.numpy()[index.numpy()], self.y.numpy()[index.numpy()])
+        return Images(pixels.index_select(0, index).permute(0, 3, 1, 2), self.y.index_select(0, index))
 
     def to(self, device: torch.device | str) -> "Images":
         """These images on `device`, itself where they already are."""
