@@ -15,7 +15,7 @@ _PUBLIC = {
     "compose": "nas_suite.plan",
     "load": "nas_suite.pipeline",
     "train_supernet": "nas_suite.pipeline",
-    "search": "nas_suite.pipeline",
+    "search_supernet": "nas_suite.pipeline",
     "front": "nas_suite.pipeline",
     "retrain": "nas_suite.pipeline",
     "resume": "nas_suite.pipeline",

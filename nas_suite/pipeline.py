@@ -197,7 +197,7 @@ def limits_for(bounds: Mapping[str, float], space: SearchSpace) -> list[Limit]:
     return [Limit(cost(name, space).objective(), bound) for name, bound in bounds.items()]
 
 
-def search(
+def search_supernet(
     supernet: Run,
     plan: Plan,
     objectives: Sequence[str],

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "nas_suite"
 FLOORS = (
     ("errors",),
-    ("registry", "space", "run", "depthwise"),
+    ("registry", "space", "run", "depthwise", "memory"),
     ("data", "plan", "cells", "objective", "engine", "layers", "supernet"),
     ("cost", "chain", "cellnet", "search", "standalone", "artefact"),
     ("method",),

@@ -1,9 +1,10 @@
 """The command line `nas`: its commands, and errors as one line and an exit code."""
 
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,12 +43,13 @@ app.command("report", rich_help_panel=RESULTS, epilog=example("nas report SUPERN
 )
 
 
-def show_version(asked: bool) -> None:
+def show_version(asked: bool) -> bool:
     if asked:
         from nas_suite import __version__
 
         typer.echo(f"nas-suite {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -67,10 +69,9 @@ def invoke(args: Sequence[str]) -> int:
     """Runs one command line; returns its exit code. Errors are one line on stderr, faults a short traceback."""
     from typer.main import get_command
 
-    if not sys.stdout.isatty():
-        os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")  # typer colours help under CI even into a pipe
     try:
-        return get_command(app).main(list(args), prog_name="nas", standalone_mode=False) or 0
+        with plain_into_pipes():
+            return get_command(app).main(list(args), prog_name="nas", standalone_mode=False) or 0
     except UsageError as error:
         if line := usage(error):
             note(f"error: {line}")
@@ -89,6 +90,20 @@ def invoke(args: Sequence[str]) -> int:
         note("".join(traceback.format_exception(error, limit=-3)).rstrip())
         note("error: this is a fault of nas-suite, not of yours; please report these lines with those of `nas doctor`")
         return 1
+
+
+@contextlib.contextmanager
+def plain_into_pipes() -> Iterator[None]:
+    """Within: help has no colours unless stdout is a terminal. Left alone, typer colours it wherever GITHUB_ACTIONS is set."""
+    name = "_TYPER_FORCE_DISABLE_TERMINAL"
+    if sys.stdout.isatty() or name in os.environ:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def usage(error: Any) -> str:

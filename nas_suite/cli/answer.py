@@ -101,7 +101,7 @@ def draw(table: Table) -> None:
     Console(width=width, highlight=False).print(drawn, crop=False, soft_wrap=False)
 
 
-def short(number: float) -> str:
+def short(number: int | float) -> str:
     """A count in four digits: 492.9 M, 5.314e+17."""
     if abs(number) >= 1e12:
         return f"{number:.4g}"
@@ -111,5 +111,5 @@ def short(number: float) -> str:
     return f"{number:.4g}"
 
 
-def percent(share: float) -> str:
+def percent(share: int | float) -> str:
     return f"{100 * share:.2f} %"

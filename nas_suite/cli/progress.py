@@ -45,7 +45,7 @@ class Pace:
 class Shown(ABC):
     """A Progress: counts, takes the pace and shows now and then. `each` is how many `unit`s a step is."""
 
-    def __init__(self, what: str, unit: str, each: float, apart: float) -> None:
+    def __init__(self, what: str, unit: str, each: int | float, apart: float) -> None:
         self.what, self.unit, self.each, self.apart = what, unit, each, apart
         self.pace = Pace()
         self.started = self.last = time.monotonic()
@@ -84,7 +84,7 @@ class Lines(Shown):
 class Live(Shown):
     """One line that is drawn anew, by rich."""
 
-    def __init__(self, what: str, unit: str, each: float, bar: Any) -> None:
+    def __init__(self, what: str, unit: str, each: int | float, bar: Any) -> None:
         super().__init__(what, unit, each, DRAWN)
         self.bar = bar
         self.task = bar.add_task(what, total=None, text="")
@@ -100,7 +100,7 @@ def clock(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def watching(what: str, unit: str, each: float = 1) -> Iterator["Progress"]:
+def watching(what: str, unit: str, each: int | float = 1) -> Iterator["Progress"]:
     """Within: a Progress that shows how `what` goes on, and whatever libraries print goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":

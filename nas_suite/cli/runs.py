@@ -1,5 +1,6 @@
 """`nas runs` and `nas report`: what was done, going on with it, and showing it."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -87,8 +88,10 @@ def agreed(question: str) -> bool:
     try:
         return typer.confirm(question, err=True)
     except typer.Abort:
-        note("")
         return False
+    finally:
+        if not sys.stdin.isatty():  # nobody's return key ended the line
+            note("")
 
 
 def report(
@@ -97,8 +100,8 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one HTML file about runs: curves, fronts, the chosen network, settings and cost. It needs no network."""
+    runs = [run_at(name) for name in dict.fromkeys(names)]
     from nas_suite import report as writer
 
-    runs = [run_at(name) for name in dict.fromkeys(names)]
     file = writer.write(runs, out or runs[-1].path / "report.html")
     answer("report", {"file": str(file), "runs": [brief(run) for run in runs]}, as_json, [str(file)])

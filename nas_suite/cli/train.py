@@ -139,7 +139,7 @@ def search(
     plan = compose(plan, recipe, None, sets or (), seed=seed, device=device, precision=precision, budget=budget)
     note(f"searching the supernet {handle(supernet)}")
     with watching("search", "networks") as progress:
-        found = pipeline.search(supernet, plan, objective or ("error", "macs"), limits, out, progress)
+        found = pipeline.search_supernet(supernet, plan, objective or ("error", "macs"), limits, out, progress)
     finished("search", found, as_json)
 
 

@@ -1,0 +1,61 @@
+# Each target builds .venv itself when it is missing or pyproject.toml or constraints.txt changed.
+PYTHON ?= python3
+BIN := .venv/bin
+NAS := $(BIN)/nas
+RUNS ?= runs
+DEMO := $(RUNS)/demo
+
+.PHONY: help demo mixpath test test-fast check format bench clean
+
+help:
+	@echo "make demo       install, then train, search and retrain on handwritten digits; prints where the report lies"
+	@echo "make mixpath    the same without the report: MixPath's small recipe end to end"
+	@echo "make test       install what tests need and run every test"
+	@echo "make test-fast  leave out the slow ones"
+	@echo "make check      format, lint, types"
+	@echo "make bench      measure speed against the straightforward way"
+	@echo "make clean      remove .venv and caches (runs stay)"
+
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/.installed-dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch .venv/.installed $@
+
+# A demo that was broken off goes on where it stopped; `rm -r runs/demo` starts it anew.
+mixpath: .venv/.installed
+	test -e $(DEMO)/supernet/run.json || $(NAS) train-supernet mixpath --recipe mixpath-digits --out $(DEMO)/supernet
+	$(NAS) runs resume $(DEMO)/supernet
+	test -e $(DEMO)/search/run.json || $(NAS) search mixpath --run $(DEMO)/supernet --out $(DEMO)/search
+	$(NAS) runs resume $(DEMO)/search
+	test -e $(DEMO)/retrain/run.json || $(NAS) retrain $(DEMO)/search --best 1 --out $(DEMO)/retrain
+	$(NAS) runs resume $(DEMO)/retrain
+
+demo: mixpath
+	$(NAS) report $(DEMO)/supernet $(DEMO)/search $(DEMO)/retrain --out $(DEMO)/report.html
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: .venv/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+check: .venv/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: .venv/.installed-dev
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: .venv/.installed
+	for script in benchmarks/speed_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
