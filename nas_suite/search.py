@@ -56,7 +56,7 @@ class Region:
         return f"no network of this space has {' and '.join(texts)}; raise the limit or choose a smaller space"
 
     def excess(self, arch: Arch) -> float:
-        return sum(limit.excess(arch) for limit in self.limits)
+        return sum((limit.excess(arch) for limit in self.limits), 0.0)
 
     def mend(self, arch: Arch, rng: random.Random) -> Arch:
         """The canonical spelling of `arch`, with variables set to the anchor's, in random order, until it is in the region;
