@@ -99,7 +99,9 @@ class Run:
         """Holds the run for this process; BadInput where another process is at work in it."""
         import fcntl
 
-        with writing(self.path), open(self.path / ".lock", "a+") as handle:
+        with writing(self.path):
+            handle = open(self.path / ".lock", "a+")  # noqa: SIM115
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
