@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,6 +23,8 @@ from nas_suite.space import Arch, Path, Supernet, SupernetSpace
 from nas_suite.supernet import Norm, evaluating
 
 SCORING_BATCH = 250
+AnyBatch: TypeAlias = tuple[Float[Tensor, "_ c h w"], Int64[Tensor, " _"]]
+"""A batch of as many images as there are, where several stand side by side."""
 
 
 @dataclass
@@ -125,7 +127,7 @@ class OneShot(Method):
         val = p.val.take(self.score_images, p.seed) if self.score_images else p.val
         return Scoring(self.supernet, p.compute, calibration, self.prepared(val))
 
-    def prepared(self, images: Images) -> list[Batch]:
+    def prepared(self, images: Images) -> list[AnyBatch]:
         p = self.problem
         return list(clean(images, SCORING_BATCH, p.mean, p.std, p.compute.device))
 
@@ -155,8 +157,8 @@ class Scoring:
 
     supernet: nn.Module
     compute: Compute
-    calibration: Sequence[Batch]
-    val: Sequence[Batch]
+    calibration: Sequence[AnyBatch]
+    val: Sequence[AnyBatch]
 
     def accuracy(self, path: Path) -> float:
         """Share of validation images classified rightly, 0 … 1. The supernet is left as it was."""
@@ -164,7 +166,7 @@ class Scoring:
             return accuracy(self.supernet, path, self.val, self.compute)
 
 
-def accuracy(supernet: nn.Module, path: Path, batches: Iterable[Batch], compute: Compute) -> float:
+def accuracy(supernet: nn.Module, path: Path, batches: Iterable[AnyBatch], compute: Compute) -> float:
     """Share of images classified rightly by one path in evaluation mode, 0 … 1."""
     right = total = 0
     with evaluating(supernet), torch.inference_mode(), compute.autocast():
@@ -175,7 +177,9 @@ def accuracy(supernet: nn.Module, path: Path, batches: Iterable[Batch], compute:
 
 
 @contextlib.contextmanager
-def recalibrated(supernet: nn.Module, path: Path, batches: Iterable[Float[Tensor, "n c h w"]], compute: Compute) -> Iterator[None]:
+def recalibrated(
+    supernet: nn.Module, path: Path, batches: Iterable[Float[Tensor, "n c h w"]], compute: Compute
+) -> Iterator[None]:
     """Within: the batch norms that `path` runs through hold the cumulative statistics of `batches` under that path.
     After: every buffer is what it was. Weights are never touched (MixPath, section 3; post-calibration)."""
     kept: dict[nn.BatchNorm2d, list[Tensor]] = {}

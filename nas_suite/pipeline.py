@@ -2,9 +2,9 @@
 
 import platform
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,10 @@ from nas_suite.standalone import Recipe, Standalone
 
 def new_run(kind: str, stem: str, plan: Plan, out: Path | None, **more: Any) -> Run:
     """A fresh run of a kind (supernet, search, retrain), numbered under `runs_root` unless `out` names its folder."""
+    now = datetime.now().isoformat(timespec="milliseconds")
     record = {
-        "schema": 1, "kind": kind, "status": "running", "created": time.strftime("%Y-%m-%dT%H:%M:%S"), "plan": plan.record(),
-        **more, "environment": environment(),
+        "schema": 1, "kind": kind, "status": "running", "created": now, "plan": plan.record(), **more,
+        "environment": environment(),
     }  # fmt: skip
     if out is not None:
         return Run.create(out, record)
