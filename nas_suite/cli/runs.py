@@ -21,10 +21,11 @@ Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs: names o
 def list_runs(as_json: Json = False) -> None:
     """List the runs under runs/ (or NAS_RUNS), oldest first."""
     found = all_runs()
-    keys = ("name", "kind", "status", "created")
-    rows = [(*(brief(run)[key] for key in keys), figure(run)) for run in found]
-    parts = [Table((*keys, "figure"), rows, whole=("name",))] if rows else [f"no runs under {runs_root()}"]
-    answer("runs list", [brief(run) for run in found], as_json, parts)
+    briefs = [brief(run) for run in found]
+    keys = ("name", "kind", "status")
+    rows = [(*(b[k] for k in keys), b["created"][:19], figure(run)) for b, run in zip(briefs, found, strict=True)]
+    parts = [Table((*keys, "created", "figure"), rows, whole=("name",))] if rows else [f"no runs under {runs_root()}"]
+    answer("runs list", briefs, as_json, parts)
 
 
 @app.command(epilog=example("nas runs show mixpath_mixpath-s1_digits-1"))
@@ -85,13 +86,12 @@ def rm(
 
 def agreed(question: str) -> bool:
     """Whether the answer on stdin is yes; no answer is none."""
-    try:
-        return typer.confirm(question, err=True)
-    except typer.Abort:
-        return False
-    finally:
-        if not sys.stdin.isatty():  # nobody's return key ended the line
-            note("")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    reply = sys.stdin.readline()
+    if not sys.stdin.isatty():  # nobody's return key ended the line
+        note("")
+    return reply.strip().lower() in ("y", "yes")
 
 
 def report(

@@ -1,0 +1,166 @@
+"""What cannot be done is refused in one line, with the exit code of its kind, before anything is made or lost."""
+
+from pathlib import Path
+
+import pytest
+from command import TINY, nas, train
+
+from nas_suite.run import RECORD, Run
+
+
+@pytest.fixture(scope="module")
+def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained tiny supernet."""
+    folder = tmp_path_factory.mktemp("runs") / "supernet"
+    said = train(folder)
+    assert said.code == 0, said.err
+    return folder
+
+
+DIGITS = ("train-supernet", "mixpath", "--data", "digits", *TINY)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("serch",), ("'serch'", "did you mean 'search'?")),
+        (("spaces", "shwo"), ("'shwo'", "did you mean 'show'?")),
+        (("search", "mixpath", "--bugdet", 3), ("'--bugdet'", "did you mean '--budget'?")),
+        (("doctor", "--hlep"), ("'--hlep'", "did you mean '--help'?")),
+        (("search",), ("Missing argument 'METHOD'", "nas search --help")),
+        (("search", "mixpath", "--budget", "many"), ("'--budget'", "integer")),
+        (("search", "mixpath", "--budget", 0), ("'--budget'",)),
+        (("train-supernet", "mixpaht"), ("unknown method 'mixpaht'", "did you mean 'mixpath'?", "fairnas")),
+        (("train-supernet", "mixpath", "--space", "mixpath-s9"), ("unknown space 'mixpath-s9'", "did you mean")),
+        (("train-supernet", "mixpath", "--data", "digit"), ("unknown data 'digit'", "did you mean 'digits'?")),
+        (("train-supernet", "mixpath", "--recipe", "mixpath-digit"), ("did you mean 'mixpath-digits'?",)),
+        (("train-supernet", "mixpath", "--config", "none.toml"), ("none.toml", "cannot be read")),
+        ((*DIGITS, "--set", "method.population_size=3"), ("no setting 'population_size'", "did you mean 'population'?")),
+        ((*DIGITS, "--set", "method.norm=linaer"), ("norm", "linaer", "linear")),
+        ((*DIGITS, "--set", "method.epochs=few"), ("epochs", "few", "integer")),
+        ((*DIGITS, "--set", "space.m=9"), ("mixpath-s1", "m must be")),
+        ((*DIGITS, "--set", "data.limit=0"), ("limit",)),
+        ((*DIGITS, "--set", "retrain.optimizer=sdg"), ("optimizer", "sdg")),
+        ((*DIGITS, "--set", "metod.lr=1"), ("'metod'", "did you mean 'method'?")),
+        ((*DIGITS, "--set", "lr=1"), ("'lr=1'", "part.field=value")),
+        ((*DIGITS, "--set", "space.image_size=32"), ("space.image_size", "32", "8")),
+        ((*DIGITS, "--device", "tpu9"), ("device", "tpu9")),
+        ((*DIGITS, "--precision", "fp12"), ("fp12", "bf16")),
+        (("spaces", "show", "mixpath-s5"), ("unknown space 'mixpath-s5'", "did you mean")),
+        (("spaces", "show", "mixpath-s1", "--arch", "e6k3"), ("1 tokens", "12")),
+        (("spaces", "show", "mixpath-s1", "--arch", "-".join(["e6k3"] * 11 + ["e6k4"])), ("e6k4", "did you mean")),
+        (("spaces", "sample", "mixpath-s1", "--set", "method.lr=1"), ("method.lr", "space")),
+        (("data", "info", "cifar11"), ("unknown data 'cifar11'", "did you mean 'cifar10'?")),
+        (("data", "get", "cifar"), ("'cifar'", "did you mean 'cifar10'?")),
+        (("data", "get", "mnist", "--mirror", "ftp://x"), ("ftp://x", "http")),
+        (("data", "info", "folder", "--set", "data.pth=x"), ("'pth'", "did you mean 'path'?")),
+        (("recipe", "show", "mixpath"), ("unknown recipe 'mixpath'",)),
+        (("recipe", "cp", "mixpath-digits", "no/such/folder/r.toml"), ("no folder",)),
+        (("search", "mixpath", "--run", "nothing"), ("no run 'nothing'",)),
+        (("search", "mixpath", "--max", "macs"), ("macs=300M",)),
+        (("search", "mixpath", "--max", "macs=-3"), ("macs=-3",)),
+        (("search", "mixpath", "--max", "macs=3T"), ("macs=3T",)),
+        (("search", "mixpath", "--max", "macs=3", "--max", "macs=4"), ("twice",)),
+        (("runs", "show", "nothing"), ("no run 'nothing'",)),
+        (("runs", "resume", "nothing"), ("no run 'nothing'",)),
+        (("report", "nothing"), ("no run 'nothing'",)),
+        (("retrain", "nothing", "--best", 1, "--knee"), ("--best", "--knee", "--arch")),
+    ],
+    ids=lambda value: " ".join(map(str, value))[-60:] if isinstance(value, tuple) else None,
+)
+def test_a_wrong_word_is_refused_with_the_near_one(words: tuple[object, ...], parts: tuple[str, ...], tmp_path: Path) -> None:
+    for more in ((), ("--json",)):
+        said = nas(*words, *more)
+        assert said.code == 2, said.err
+        assert all(part in said.error for part in parts), said.error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_data_exit_with_3_and_the_command_that_gets_them(tmp_path: Path) -> None:
+    said = nas("train-supernet", "mixpath", "--json")
+    assert said.code == 3
+    assert "nas data get cifar10" in said.error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_search_without_a_supernet_exits_with_3_and_says_how_to_make_one() -> None:
+    said = nas("search", "spos")
+    assert said.code == 3
+    assert "nas train-supernet spos" in said.error
+    assert nas("search", "sops").code == 2
+
+
+def test_a_bound_that_no_network_meets_exits_with_4_and_says_what_can_be_reached(supernet: Path, tmp_path: Path) -> None:
+    said = nas("search", "mixpath", "--run", supernet, "--max", "macs=10K", "--json")
+    assert said.code == 4
+    assert "macs <= 10000" in said.error
+    assert "reaches down to" in said.error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_target_that_is_there_is_kept(supernet: Path, tmp_path: Path) -> None:
+    before = sorted((file.name, file.stat().st_mtime_ns) for file in supernet.iterdir())
+    assert f"nas runs resume {supernet}" in train(supernet).error
+    assert sorted((file.name, file.stat().st_mtime_ns) for file in supernet.iterdir()) == before
+    (tmp_path / "mine").write_text("mine")
+    assert "already there" in train(tmp_path / "mine").error
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("search", "spos"), ("mixpath, not spos",)),
+        (("search", "mixpath", "--objective", "eror"), ("'eror'", "did you mean 'error'?")),
+        (("search", "mixpath", "--objective", "macs", "--objective", "macs"), ("twice",)),
+        (("search", "mixpath", "--max", "mac=3M"), ("mac", "did you mean 'macs'?")),
+        (("search", "mixpath", "--set", "space.m=1"), ("space.m", "2", "1")),
+        (("search", "mixpath", "--set", "data.limit=50"), ("data.limit", "96", "50")),
+        (("search", "mixpath", "--set", "method.norm=vanilla"), ("does not fit",)),
+        (("search", "mixpath", "--set", "method.strategy=nsga3"), ("strategy", "nsga3")),
+    ],
+    ids=lambda value: " ".join(map(str, value))[-60:] if isinstance(value, tuple) else None,
+)
+def test_a_search_that_does_not_fit_its_supernet_is_refused(
+    words: tuple[object, ...], parts: tuple[str, ...], supernet: Path, tmp_path: Path
+) -> None:
+    said = nas(*words, "--run", supernet)
+    assert said.code == 2, said.err
+    assert all(part in said.error for part in parts), said.error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_run_is_not_good_for_is_refused(supernet: Path) -> None:
+    assert "--arch" in nas("retrain", supernet).error
+    assert "--arch" in nas("evaluate", supernet).error
+    assert "12" in nas("evaluate", supernet, "--arch", "e3k3").error
+    assert "--best" in nas("retrain", supernet, "--best", 0).error
+
+
+def test_a_folder_that_is_no_run_is_neither_shown_nor_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "precious"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("kept")
+    for words in (("runs", "show"), ("runs", "rm", "--yes"), ("report",), ("evaluate",)):
+        assert "no run" in nas(*words, folder).error
+        assert "no run" in nas(*words, "precious").error
+    (folder / RECORD).write_text('{"schema": 9}')
+    assert "schema" in nas("runs", "rm", folder, "--yes").error
+    (folder / RECORD).write_text("{")
+    assert "cannot be read" in nas("runs", "rm", folder, "--yes").error
+    assert (folder / "file").read_text() == "kept"
+    assert nas("runs", "list", "--json").data == []
+
+
+def test_a_damaged_checkpoint_is_refused(supernet: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(supernet, copy)
+    for checkpoint in Run.open(copy).checkpoints():
+        weights = checkpoint / "weights.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+    said = nas("search", "mixpath", "--run", copy)
+    assert said.code == 2
+    assert "checksum" in said.error
+    assert not (tmp_path / "runs").exists()
