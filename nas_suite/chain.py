@@ -4,13 +4,13 @@ import itertools
 import random
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor, nn
 
 from nas_suite.layers import DropPath, Head, conv_bn, initialise
-from nas_suite.space import Arch, Block, Path, Supernet, SupernetSpace, Variable
+from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, mix
 
 
@@ -45,6 +45,19 @@ class ChainSpace(SupernetSpace):
     @abstractmethod
     def choice(self, at: int, norm: str) -> "Choice":
         """Choice block `at` of the supernet."""
+
+    def part(self, at: int, option: int) -> Part:
+        """Choice block `at` under an option, as a drawing shows it, shapes apart."""
+        variable = self.variables[at]
+        return Part(variable.name, operations=(variable.labels[option],))
+
+    def sketch(self, arch: Arch) -> Sketch:
+        shapes = [*(block.input for _, block in self.blocks(self.valid(arch))), (self.classes, 1, 1)]
+        choices = [self.part(at, option) for at, option in enumerate(arch)]
+        stem = [Part(f"stem{at or ''}") for at in range(len(shapes) - len(choices) - 2)]
+        row = zip([*stem, *choices, Part("head")], itertools.pairwise(shapes), strict=True)
+        parts = tuple(replace(part, input=before, output=after) for part, (before, after) in row)
+        return Sketch(parts, paths=sum(len(part.operations) for part in parts if part.added))
 
     def canonical(self, arch: Arch) -> Arch | None:
         return self.check(arch)
@@ -108,6 +121,14 @@ def multi_path_variables(blocks: int, options: Sequence[tuple[int, tuple[int, ..
     """One variable a block, whose options (expansion, kernels) are written like `e6k357`."""
     labels = tuple(f"e{rate}k{''.join(map(str, subset))}" for rate, subset in options)
     return tuple(Variable(f"block{at}", tuple(options), labels) for at in range(blocks))
+
+
+def kernel_part(
+    name: str, site: Site, expansion: int, kernels: Sequence[int], offered: Sequence[int] = (), added: bool = False
+) -> Part:
+    """The drawing of a bottleneck whose depthwise kernels run side by side."""
+    chosen, others = (tuple(f"{k}×{k}" for k in sizes) for sizes in (kernels, offered))
+    return Part(name, operations=chosen, offered=others, added=added, expansion=expansion, residual=site.residual)
 
 
 class MultiPathBottleneck(nn.Module):

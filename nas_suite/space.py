@@ -47,6 +47,41 @@ class Block:
     build: Callable[[], nn.Module] = field(compare=False, repr=False)
 
 
+Shape: TypeAlias = tuple[int, int, int]
+"""Channels, height and width of one image's features."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One box of a drawing: a block of a network, or `repeats` equal ones in a row.
+
+    `operations` run side by side and are summed where `added`, else concatenated; those of `offered` that are not among them
+    were not chosen. `expansion` is how many times its input's channels a block has inside, 0 for none; `residual` says that
+    its input is added to its output. A shape is None where a space does not tell.
+    """
+
+    name: str
+    input: Shape | None = None
+    output: Shape | None = None
+    operations: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
+    added: bool = False
+    expansion: float = 0.0
+    residual: bool = False
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What a drawing shows of a network: its parts from images to classes and, where they repeat a cell, the cell's `nodes`,
+    input first and output last, and its edges. `paths` counts the active paths: operations whose outputs are summed."""
+
+    parts: tuple[Part, ...]
+    nodes: tuple[str, ...] = ()
+    edges: tuple[tuple[int, int], ...] = ()
+    paths: int = 0
+
+
 class Supernet(nn.Module, ABC):
     """A network that holds the weights of every architecture of a space; what runs is an argument, never a state."""
 
@@ -116,6 +151,11 @@ class SearchSpace(ABC):
         if self.canonical(self.check(arch)) is None:
             raise BadInput(f"{self.describe(arch)} spells no network of this space; `nas spaces sample` prints some that do")
         return arch
+
+    def sketch(self, arch: Arch) -> Sketch:
+        """What a drawing of the network shows; a space that says no more shows its choices one by one."""
+        chosen = zip(self.variables, self.check(arch), strict=True)
+        return Sketch(tuple(Part(variable.name, operations=(variable.labels[i],)) for variable, i in chosen))
 
     def sample(self, rng: random.Random) -> Arch:
         """A canonical architecture, options drawn uniformly and independently, redrawn until they spell a network."""

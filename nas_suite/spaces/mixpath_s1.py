@@ -11,6 +11,7 @@ from nas_suite.chain import (
     check_images,
     check_kernels,
     head_block,
+    kernel_part,
     multi_path_block,
     multi_path_variables,
     scaled,
@@ -19,7 +20,7 @@ from nas_suite.chain import (
     uniform_count,
 )
 from nas_suite.layers import conv_block
-from nas_suite.space import Arch, Block, Variable
+from nas_suite.space import Arch, Block, Part, Variable
 
 # Output channels and stride of the twelve blocks (official code, S1/model_search.py:84-112); the stem has 32 channels.
 TABLE = ((48, 1), (48, 1), (96, 2), (96, 1), (96, 1), (192, 2), (192, 1), (192, 1), (256, 1), (256, 1), (320, 1), (320, 1))
@@ -64,6 +65,9 @@ class MixPathS1(ChainSpace):
 
     def option(self, at: int, option: int) -> Block:
         return multi_path_block(self.sites[at], *self.options[option])
+
+    def part(self, at: int, option: int) -> Part:
+        return kernel_part(self.variables[at].name, self.sites[at], *self.options[option], self.kernels, added=True)
 
     def choice(self, at: int, norm: str) -> MultiPathChoice:
         return MultiPathChoice(self.sites[at], self.options, self.kernels, self.m, norm)

@@ -11,6 +11,7 @@ from nas_suite.chain import (
     check_images,
     check_kernels,
     head_block,
+    kernel_part,
     multi_path_block,
     multi_path_variables,
     scaled,
@@ -21,7 +22,7 @@ from nas_suite.chain import (
     unrolled,
 )
 from nas_suite.layers import conv_block
-from nas_suite.space import Arch, Block, Variable
+from nas_suite.space import Arch, Block, Part, Variable
 
 # Of S2 it is only known that it is MnasNet-like: the paper's table could not be read. This design takes stem, first block,
 # channels, repeats and strides from MnasNet-A1 (timm, efficientnet.py) without squeeze-excite; blocks and activation are S1's.
@@ -79,6 +80,9 @@ class MixPathS2(ChainSpace):
 
     def option(self, at: int, option: int) -> Block:
         return multi_path_block(self.sites[at], *self.options[option])
+
+    def part(self, at: int, option: int) -> Part:
+        return kernel_part(self.variables[at].name, self.sites[at], *self.options[option], self.kernels, added=True)
 
     def choice(self, at: int, norm: str) -> MultiPathChoice:
         return MultiPathChoice(self.sites[at], self.options, self.kernels, self.m, norm)

@@ -17,13 +17,14 @@ from nas_suite.chain import (
     check_images,
     check_kernels,
     head_block,
+    kernel_part,
     scaled,
     separable_block,
     sites_of,
     unrolled,
 )
 from nas_suite.layers import DropPath, SqueezeExcite, conv_block, conv_bn
-from nas_suite.space import Arch, Block, Variable
+from nas_suite.space import Arch, Block, Part, Variable
 
 # Of S3 it is known that it is MixNet-like, that channels are split into four groups (caption of figure 1 in the paper's first
 # version) and that m = 1, so that nothing is added (its author, issue 1 of the official repository); the table is not
@@ -91,6 +92,9 @@ class MixPathS3(ChainSpace):
 
     def option(self, at: int, option: int) -> Block:
         return mixed_block(self.sites[at], *self.options[option], RATIOS[at])
+
+    def part(self, at: int, option: int) -> Part:
+        return kernel_part(self.variables[at].name, self.sites[at], *self.options[option])
 
     def choice(self, at: int, norm: str) -> "MixedChoice":
         return MixedChoice(self.sites[at], self.options, self.kernels, RATIOS[at])
