@@ -100,6 +100,7 @@ def test_no_help_and_no_completion_imports_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_help_takes_at_most_a_third_of_the_time_of_importing_torch() -> None:
     def seconds(*words: str) -> float:
         """Of a processor, the least of three: a busy machine must not count."""
@@ -191,6 +192,18 @@ def test_data_are_described_without_their_test_images() -> None:
     assert absent.code == 0
     assert absent.err == "next: nas data get cifar10\n"
     assert "data.path" in nas("data", "info", "folder").err
+
+
+def test_getting_data_shows_megabytes_and_says_what_to_do_with_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def get(name: str, mirror: str | None = None, progress: Any = None) -> Path:
+        assert (name, mirror) == ("mnist", "https://example.org/mnist")
+        progress(11_600_000, 11_600_000)
+        return tmp_path
+
+    monkeypatch.setattr("nas_suite.data.download.get", get)
+    said = nas("data", "get", "mnist", "--mirror", "https://example.org/mnist", "--json")
+    assert said.data == {"name": "mnist", "folder": str(tmp_path)}
+    assert said.err == "get mnist  100%  12/12 MB\nnext: nas train-supernet mixpath --data mnist\n"
 
 
 def test_the_doctor_looks_and_asks_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +311,7 @@ def test_the_pace_is_that_of_the_last_minute_and_of_this_process() -> None:
 
 @pytest.mark.slow
 def test_a_terminal_gets_one_live_line(tmp_path: Path) -> None:
-    text = on_a_terminal("train-supernet", "mixpath", "--data", "digits", *TINY, "--epochs", "30", "--out", str(tmp_path / "s"))
+    text = on_a_terminal("train-supernet", "mixpath", "--data", "digits", *TINY, "--epochs", "3", "--out", str(tmp_path / "s"))
     assert "100%" in text
     assert "━" in text
     assert "images/s" in text

@@ -113,5 +113,5 @@ def watching(what: str, unit: str, each: int | float = 1) -> Iterator["Progress"
 
         column = Column(no_wrap=True, overflow="ellipsis")
         columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[text]}", table_column=column))
-        with Bar(*columns, console=Console(stderr=True)) as bar:
+        with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
             yield Live(what, unit, each, bar)
