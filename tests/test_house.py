@@ -17,7 +17,7 @@ FLOORS = (
     ("method",),
     ("oneshot",),
     ("methods", "spaces"),
-    ("pipeline",),
+    ("pipeline", "catalogue"),
     ("statistics", "report"),
     ("cli",),
 )
