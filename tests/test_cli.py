@@ -275,6 +275,17 @@ def test_a_pipe_gets_no_control_codes(words: tuple[str, ...]) -> None:
     assert done.stdout or done.stderr
 
 
+def test_a_reader_may_leave_early() -> None:
+    words = [sys.executable, "-m", "nas_suite", "recipe", "show", "mixpath-digits"]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert child.stdout
+    assert child.stderr
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    assert child.wait() == 0
+    child.stderr.close()
+
+
 # --- progress
 
 

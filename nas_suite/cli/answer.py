@@ -1,5 +1,6 @@
 """What a command says: one answer on stdout, as a JSON object or as text to read; notes on stderr."""
 
+import contextlib
 import json
 import math
 import os
@@ -31,23 +32,29 @@ def facts(pairs: Mapping[str, Any]) -> Table:
 def answer(command: str, data: Any, as_json: bool, parts: Iterable[Table | str] = ()) -> None:
     """Prints the answer of a command: `data` as one JSON object, or the parts that say the same to a reader."""
     if as_json:
-        text = json.dumps({"schema": SCHEMA, "command": command, "data": finite(data)}, allow_nan=False)
-        sys.stdout.write(text + "\n")
-        return
-    for part in parts:
-        if isinstance(part, str):
-            sys.stdout.write(part + "\n")
-        elif on_terminal():
-            draw(part)
-        else:
-            sys.stdout.write(aligned(part))
-    sys.stdout.flush()
+        parts = [json.dumps({"schema": SCHEMA, "command": command, "data": finite(data)}, allow_nan=False)]
+    try:
+        for part in parts:
+            show(part)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show(part: Table | str) -> None:
+    if isinstance(part, str):
+        sys.stdout.write(part + "\n")
+    elif on_terminal():
+        draw(part)
+    else:
+        sys.stdout.write(aligned(part))
 
 
 def note(text: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """One line on stderr; work goes on where nobody reads it any more."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def on_terminal() -> bool:
