@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int32, Int64, UInt8
 from torch import Tensor
 
 from nas_suite.data.images import Images, shuffled
@@ -93,25 +93,26 @@ class Augment:
 
     def sources(
         self, n: int, height: int, width: int, step: int, generator: torch.Generator, device: torch.device
-    ) -> Iterator[Int64[Tensor, " pixels"]]:
+    ) -> Iterator[Int32[Tensor, " pixels"]]:
         """For `step` images at a time, the place in their table of each pixel to be: step·h·w is black, one more zero."""
         sizes = (2 * self.pad + 1, 2 * self.pad + 1, 2, height, width)
-        drawn = torch.stack([torch.randint(size, (n, 1), generator=generator) for size in sizes]).to(device)
+        drawn = torch.stack([torch.randint(size, (n, 1), generator=generator) for size in sizes]).to(device, torch.int32)
         down, right, flipped, centre_y, centre_x = drawn
-        y, x = torch.arange(height, device=device), torch.arange(width, device=device)
+        y, x = (torch.arange(side, device=device, dtype=torch.int32) for side in (height, width))
         row = y + down - self.pad
         column = (torch.where(flipped == 1, width - 1 - x, x) if self.flip else x) + right - self.pad
-        black = step * height * width
-        start = (torch.arange(n, device=device)[:, None] % step * height + row) * width
+        black, zero = step * height * width, step * height * width + 1
+        start = (torch.arange(n, device=device, dtype=torch.int32)[:, None] % step * height + row) * width
         start.masked_fill_((row < 0) | (row >= height), 2 * black)
         column.masked_fill_((column < 0) | (column >= width), 2 * black)
-        each = (start, column, self.hidden(y - centre_y), self.hidden(x - centre_x))
-        for starts, columns, hidden_y, hidden_x in zip(*(part.split(step) for part in each), strict=True):
-            index = (starts[:, :, None] + columns[:, None, :]).clamp_(max=black)
-            index.masked_fill_(hidden_y[:, :, None] & hidden_x[:, None, :], black + 1)
-            yield index.view(-1)
+        # Few passes over all pixels: a row or column from outside lifts its sums past black, both hidden lift past zero.
+        hidden_y, hidden_x = self.hidden(y - centre_y).int() * zero, self.hidden(x - centre_x)
+        each = (start[:, :, None], column[:, None, :], hidden_y[:, :, None], hidden_x[:, None, :].int())
+        for starts, columns, hides_y, hides_x in zip(*(part.split(step) for part in each), strict=True):
+            index = (starts + columns).clamp_(max=black)
+            yield index.addcmul_(hides_y, hides_x).clamp_(max=zero).view(-1)
 
-    def hidden(self, offset: Int64[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
+    def hidden(self, offset: Int32[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
         """Whether cutout hides rows (columns) at these offsets from its centre."""
         start = -(self.cutout // 2)
         return (offset >= start) & (offset < start + self.cutout)
