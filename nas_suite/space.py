@@ -5,7 +5,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -190,3 +190,14 @@ class SupernetSpace(SearchSpace):
     @abstractmethod
     def draw(self, rng: random.Random) -> Arch:
         """A path to train next, drawn as the space's paper draws it; not always uniform over architectures."""
+
+
+@runtime_checkable
+class MultiPath(Protocol):
+    """A space whose choice blocks each sum 1 to `m` paths."""
+
+    @property
+    def m(self) -> int: ...
+
+    def with_paths(self, rng: random.Random, paths: int) -> Arch:
+        """A random canonical architecture in which every choice block runs so many paths."""

@@ -75,3 +75,7 @@ class MixPathS1(ChainSpace):
     def draw(self, rng: random.Random) -> Arch:
         drawn = (uniform_count(rng, EXPANSIONS, self.kernels, self.m) for _ in TABLE)
         return tuple(self.options.index(option) for option in drawn)
+
+    def with_paths(self, rng: random.Random, paths: int) -> Arch:
+        fitting = [at for at, (_, kernels) in enumerate(self.options) if len(kernels) == paths]
+        return tuple(rng.choice(fitting) for _ in TABLE)

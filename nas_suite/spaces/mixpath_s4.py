@@ -89,6 +89,10 @@ class MixPathS4(SupernetSpace):
             drawn[position] = rng.randint(1, len(OPERATIONS))
         return tuple(drawn)
 
+    def with_paths(self, rng: random.Random, paths: int) -> Arch:
+        drawn = [rng.randint(1, len(OPERATIONS)) for _ in range(paths)]
+        return (*sorted(drawn), *[0] * (self.m - paths))
+
     def cell(self, arch: Arch) -> CellGraph:
         """The architecture's cell in NAS-Bench-101: the operations in parallel, then a 1×1 convolution."""
         present = [OPERATIONS[option - 1] for option in self.canonical(self.valid(arch)) or () if option]
