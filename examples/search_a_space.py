@@ -18,7 +18,7 @@ reach = Objective("reach", "max", lambda archs: [sum(max(space.options[i][1]) fo
 
 region = Region(space, [Limit(macs, 400e6)])
 run = Run.create(Path(tempfile.mkdtemp()) / "search", {"schema": 1})
-drive(NSGA2(region, objectives=2, seed=0, population=32), space, [reach, macs], budget=320, run=run)
+drive(NSGA2(region, [reach, macs], seed=0, population=32), space, [reach, macs], budget=320, run=run)
 
 for trial in list(archive(run.lines(TRIALS), [reach, macs]))[:5]:
     print(f"{trial['values']['reach']:4.0f}  {trial['values']['macs'] / 1e6:6.1f} M  {trial['arch']}")

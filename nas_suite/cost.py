@@ -31,7 +31,7 @@ class Cost:
         return float(sum(self.of(block) for _, block in self.space.blocks(arch)))
 
     def objective(self) -> Objective:
-        return Objective(self.name, "min", lambda archs: [self.total(arch) for arch in archs])
+        return Objective(self.name, "min", lambda archs: [self.total(arch) for arch in archs], quick=True)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,15 @@ from nas_suite.space import Arch
 
 @dataclass(frozen=True)
 class Objective:
-    """What to look for, in which direction, and how to find it out. `score` may be slow; it never changes a method."""
+    """What to look for, in which direction, and how to find it out.
+
+    `score` never changes a method. `quick` says that it answers at once, so that searchers may ask as often as they like.
+    """
 
     name: str
     goal: Literal["min", "max"]
     score: Callable[[Sequence[Arch]], Sequence[float]]
+    quick: bool = False
 
     def losses(self, archs: Sequence[Arch]) -> Float[np.ndarray, " a"]:
         """Scores with the sign turned so that less is better."""

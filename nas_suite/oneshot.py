@@ -141,7 +141,7 @@ class OneShot(Method):
         region = Region(self.problem.space, limits)
         seed = self.problem.seed
         kinds: dict[str, Callable[[], Searcher]] = {
-            "nsga2": lambda: NSGA2(region, len(objectives), seed, self.population, self.crossover, self.mutation),
+            "nsga2": lambda: NSGA2(region, objectives, seed, self.population, self.crossover, self.mutation),
             "evolution": lambda: Evolution(region, seed, self.population),
             "random": lambda: Random(region, seed),
         }

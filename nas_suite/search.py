@@ -4,7 +4,7 @@ import math
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,17 @@ class Region:
                 return arch
         return self.mend(arch, rng)
 
+    def ends(self, objectives: Sequence[Objective], rng: random.Random) -> list[Arch]:
+        """The architectures of the region that coordinate descent finds lowest and highest in quick objectives."""
+        found: dict[Arch, None] = {}
+        for objective in objectives:
+            for sign in (1, -1):
+                best = descend(
+                    self.space, lambda a, o=objective, s=sign: s * o.losses([a])[0] if self.excess(a) == 0 else math.inf, rng
+                )
+                found[self.mend(best[0], rng)] = None
+        return list(found)
+
     def samples(self, count: int, rng: random.Random, without: set[Arch]) -> list[Arch]:
         """Up to `count` distinct architectures not in `without`; fewer where the region seems to hold no more."""
         found: dict[Arch, None] = {}
@@ -91,15 +102,18 @@ class Region:
         return list(found)
 
 
-def descend(space: SearchSpace, value: Any, rng: random.Random) -> tuple[Arch, float]:
-    """Coordinate descent on a function of architectures from a random one: exact where variables add independently."""
+def descend(space: SearchSpace, value: Callable[[Arch], float], rng: random.Random) -> tuple[Arch, float]:
+    """The lowest value that coordinate descent from a random architecture finds, and where: exact where the variables'
+    shares add up."""
     arch = space.sample(rng)
-    best = value(arch)
-    while best > 0:
-        near = min(((value(a), a) for a in space.neighbours(arch)), default=(best, arch))
-        if near[0] >= best:
-            break
-        best, arch = near
+    best, former = value(arch), math.inf
+    while best < former:
+        former = best
+        for at, variable in enumerate(space.variables):
+            for option in range(len(variable.options)):
+                near = space.canonical((*arch[:at], option, *arch[at + 1 :]))
+                if near is not None and (found := value(near)) < best:
+                    best, arch = found, near
     return arch, best
 
 
@@ -168,12 +182,13 @@ def mutated(space: SearchSpace, arch: Arch, rng: random.Random) -> Arch:
 
 class NSGA2(Searcher):
     """NSGA-II (Deb et al. 2002) by pymoo, on integers over the space's variables: uniform crossover, and mutation of each
-    variable to a uniform option. Offspring that spell nothing, break a limit or are known are mended or drawn again."""
+    variable to a uniform option. Offspring that spell nothing, break a limit or are known are mended or drawn again. The
+    first population holds the region's ends in the quick objectives, which a front of many networks reaches late."""
 
     def __init__(
         self,
         region: Region,
-        objectives: int,
+        objectives: Sequence[Objective],
         seed: int = 0,
         population: int = 64,
         crossover: float = 0.9,
@@ -186,7 +201,8 @@ class NSGA2(Searcher):
         self.told: set[Arch] = set()
         rng = random.Random(seed)
         top = [len(v.options) - 1 for v in region.space.variables]
-        first = region.samples(population, rng, self.told)
+        ends = region.ends([o for o in objectives if o.quick], rng)[:population]
+        first = [*ends, *region.samples(population - len(ends), rng, set(ends))]
         operators = pymoo_operators(region, rng, mutation or 1 / len(top), self.told)
         self.algorithm = Algorithm(
             pop_size=population,
@@ -194,7 +210,7 @@ class NSGA2(Searcher):
             crossover=UniformCrossover(prob=crossover),  # type: ignore[arg-type]
             **operators,
         )
-        problem = Problem(n_var=len(top), n_obj=objectives, xl=0, xu=np.array(top), vtype=int)
+        problem = Problem(n_var=len(top), n_obj=len(objectives), xl=0, xu=np.array(top), vtype=int)
         self.algorithm.setup(problem, termination=("n_gen", 10**9), seed=seed)
 
     def ask(self) -> list[Arch]:
@@ -279,11 +295,13 @@ def evaluate(arch: Arch, text: str, objectives: Sequence[Objective], number: int
 
 
 class Book:
-    """The trials told so far, and the hypervolume after each generation (in log.jsonl)."""
+    """The trials told so far, their front, and the hypervolume after each generation (in log.jsonl)."""
 
     def __init__(self, objectives: Sequence[Objective], run: Run) -> None:
         self.objectives, self.run = objectives, run
         self.trials: list[dict[str, Any]] = []
+        self.fresh: list[list[float]] = []  # losses of this generation's trials that did not fail
+        self.front = np.empty((0, len(objectives)))
         self.generation = 0
         self.box: tuple[np.ndarray, np.ndarray] | None = None
         self.written = {line["generation"] for line in run.lines(LOG)}
@@ -291,19 +309,29 @@ class Book:
     def enter(self, trial: dict[str, Any]) -> list[float]:
         """The losses of a trial."""
         self.trials.append(trial)
-        return losses_of(trial, self.objectives)
+        losses = losses_of(trial, self.objectives)
+        if trial["status"] == "ok":
+            self.fresh.append(losses)
+        return losses
 
     def close_generation(self) -> None:
         """Logs how much the archive dominates, as a share of the box that the first generation spanned."""
-        losses = np.array([losses_of(t, self.objectives) for t in self.trials if t["status"] == "ok"])
+        losses = np.concatenate([self.front, np.array(self.fresh).reshape(-1, len(self.objectives))])
         if len(losses):
-            self.box = self.box or (losses.min(0), losses.max(0) + 0.1 * np.ptp(losses, axis=0) + 1e-12)
-            front = losses[pareto(losses)]
-            line = {"generation": self.generation, "evaluated": len(self.trials), "front": len(front)}
-            line["hypervolume"] = hypervolume(front, *self.box)
+            self.box = self.box or spanned(losses)
+            self.front, self.fresh = losses[pareto(losses)], []
+            line = {"generation": self.generation, "evaluated": len(self.trials), "front": len(self.front)}
+            line["hypervolume"] = hypervolume(self.front, *self.box)
             if self.generation not in self.written:
                 self.run.append(LOG, line)
         self.generation += 1
+
+
+def spanned(losses: Float[np.ndarray, "a m"]) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """The best and, a tenth of the span further out, the worst of each column; a column of one value spans itself or 1."""
+    best, worst = losses.min(0), losses.max(0)
+    span = np.where(worst > best, worst - best, np.maximum(1.0, np.abs(worst)))
+    return best, worst + 0.1 * span
 
 
 def losses_of(trial: dict[str, Any], objectives: Sequence[Objective]) -> list[float]:
@@ -314,10 +342,11 @@ def losses_of(trial: dict[str, Any], objectives: Sequence[Objective]) -> list[fl
 
 def pareto(losses: Float[np.ndarray, "a m"]) -> Int[np.ndarray, " f"]:
     """Indices of the rows that no other row dominates, by the first column; of equal rows the first counts."""
-    order = np.lexsort(losses.T[::-1])
     front: list[int] = []
-    for at in order:
-        if not any(np.all(losses[kept] <= losses[at]) for kept in front):
+    kept = np.empty_like(losses)
+    for at in np.lexsort(losses.T[::-1]):
+        if not (kept[: len(front)] <= losses[at]).all(1).any():
+            kept[len(front)] = losses[at]
             front.append(int(at))
     return np.array(front, dtype=int)
 

@@ -66,9 +66,7 @@ class Standalone(Learner):
         self.compute.place(self.network)
         set_drop_path(self.network, r.drop_path)
         steps = len(self.batches())
-        schedule = Cosine(
-            r.lr, r.min_lr, steps * r.epochs, steps * r.warmup_epochs, steps if r.lr_every == "epoch" else 1
-        )
+        schedule = Cosine(r.lr, r.min_lr, steps * r.epochs, steps * r.warmup_epochs, steps if r.lr_every == "epoch" else 1)
         groups = decayed(self.network, r.weight_decay, r.decay_norms)
         self.descent = Descent(groups, schedule, r.optimizer, r.momentum, r.clip)
         if r.ema:

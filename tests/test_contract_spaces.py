@@ -138,7 +138,9 @@ def test_draws_are_paths_that_the_supernet_trains(space: Any, supernet: torch.nn
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_norm_builds_and_runs(space: Any, supernet: torch.nn.Module, norm: str) -> None:
     net = space.supernet(norm)
-    assert net(torch.randn(2, space.channels, space.image_size, space.image_size), space.draw(random.Random(0))).isfinite().all()
+    assert (
+        net(torch.randn(2, space.channels, space.image_size, space.image_size), space.draw(random.Random(0))).isfinite().all()
+    )
 
 
 def test_a_network_inherits_no_more_than_the_supernet_holds(space: Any, supernet: torch.nn.Module) -> None:
