@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas_suite.layers import DropPath, Head, conv_bn, initialise
 from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
-from nas_suite.supernet import MultiPathNorm, mix
+from nas_suite.supernet import MultiPathNorm, PathSum, mix
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def kernel_part(
     return Part(name, operations=chosen, offered=others, added=added, expansion=expansion, residual=site.residual)
 
 
-class MultiPathBottleneck(nn.Module):
+class MultiPathBottleneck(PathSum):
     """Inverted bottleneck whose middle is a sum of depthwise convolutions (MixPath, section 3; official S1 block).
 
     1×1 expansion, then for each active kernel a depthwise convolution with its own batch norm and activation; their sum;
@@ -142,7 +142,7 @@ class MultiPathBottleneck(nn.Module):
         super().__init__()
         middle = expansion * site.c_in
         self.residual = site.residual
-        self.everything = tuple(range(len(kernels)))
+        self.kernels, self.everything = kernels, tuple(range(len(kernels)))
         self.expand = conv_bn(site.c_in, middle, act=site.act)
         self.paths = nn.ModuleList(conv_bn(middle, middle, k, site.stride, site.act, groups=middle) for k in kernels)
         self.project = nn.Conv2d(middle, site.c_out, 1, bias=False)
@@ -158,6 +158,12 @@ class MultiPathBottleneck(nn.Module):
         y = self.norm(self.project(total), active)
         return x + self.drop(y) if self.residual else y
 
+    def each_path(self, x: Tensor) -> Iterator[tuple[int, str, Tensor, Tensor]]:
+        expanded = self.expand(x)
+        for at, path in enumerate(self.paths):
+            feature = path(expanded)
+            yield at, f"k{self.kernels[at]}", feature, self.project(feature)
+
 
 class MultiPathChoice(Choice):
     """Expansion × kernel subset: one bottleneck an expansion, whose kernels and projection its subsets share."""
@@ -169,7 +175,7 @@ class MultiPathChoice(Choice):
         rates = sorted({expansion for expansion, _ in options})
         self.rates = nn.ModuleList(MultiPathBottleneck(site, rate, kernels, most, norm) for rate in rates)
         self.branches = [
-            partial(self.rates[rates.index(rate)].forward, active=tuple(kernels.index(k) for k in subset))
+            partial(self.rates[rates.index(rate)], active=tuple(kernels.index(k) for k in subset))
             for rate, subset in options
         ]
 

@@ -101,7 +101,7 @@ class Standalone(Learner):
 
     def end_epoch(self, epoch: int) -> dict[str, float]:
         accuracy = self.accuracy(self.val)
-        if accuracy > self.best[0]:
+        if accuracy >= self.best[0]:  # of equals the later one, which a lower learning rate has settled
             self.best = (accuracy, epoch)
             self.best_weights = {k: v.detach().clone() for k, v in self.judged.state_dict().items()}
         return {"val_accuracy": accuracy, "lr": self.descent.schedule(self.descent.taken - 1)}

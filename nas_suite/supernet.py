@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
@@ -48,6 +49,21 @@ class MultiPathNorm(nn.Module):
         if self.kind == "scaled":
             total = total / len(active)
         return self.norms[self.index[active]](total)
+
+
+class PathSum(nn.Module, ABC):
+    """A part of a supernet in which paths are summed before `norm`. Its first input is what all paths start from."""
+
+    norm: MultiPathNorm
+
+    @abstractmethod
+    def each_path(self, x: Tensor) -> Iterator[tuple[int, str, Tensor, Tensor]]:
+        """Every path by itself: its index in the norm's active sets (paths of one index never run together), its name, its
+        feature map, and what it adds to the sum that is normalised."""
+
+    def offset(self) -> Tensor | None:
+        """What is added to that sum once, whatever runs, by channel."""
+        return None
 
 
 @contextlib.contextmanager

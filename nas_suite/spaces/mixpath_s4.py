@@ -16,7 +16,7 @@ from nas_suite.chain import scaled
 from nas_suite.errors import BadInput
 from nas_suite.layers import activation, conv_block, initialise
 from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
-from nas_suite.supernet import MultiPathNorm, mix
+from nas_suite.supernet import MultiPathNorm, PathSum, mix
 
 STEM = 128
 LETTERS = (".", "3", "1", "P")
@@ -156,7 +156,7 @@ class Position(nn.Module):
         return mix(list(self.branches), choice - 1 if isinstance(choice, int) else choice[1:], x)
 
 
-class MultiPathCell(nn.Module):
+class MultiPathCell(PathSum):
     """A cell of the supernet (MixPath, S4).
 
     The sum over positions passes a 1×1 convolution, the batch norm of sums and ReLU. The official code leaves that batch norm
@@ -177,6 +177,15 @@ class MultiPathCell(nn.Module):
         for part in parts[1:]:
             total = total + part
         return self.act(self.norm(self.merge(total), active))
+
+    def each_path(self, x: Float[Tensor, "n c_in h w"]) -> Iterator[tuple[int, str, Tensor, Tensor]]:
+        for at, position in enumerate(self.positions):
+            for option in range(1, len(LETTERS)):
+                feature = position(x, option)
+                yield at, f"{at}:{LETTERS[option]}", feature, torch.conv2d(feature, self.merge.weight)
+
+    def offset(self) -> Tensor | None:
+        return self.merge.bias
 
 
 class CellSupernet(Supernet):
