@@ -175,8 +175,7 @@ class MultiPathChoice(Choice):
         rates = sorted({expansion for expansion, _ in options})
         self.rates = nn.ModuleList(MultiPathBottleneck(site, rate, kernels, most, norm) for rate in rates)
         self.branches = [
-            partial(self.rates[rates.index(rate)], active=tuple(kernels.index(k) for k in subset))
-            for rate, subset in options
+            partial(self.rates[rates.index(rate)], active=tuple(kernels.index(k) for k in subset)) for rate, subset in options
         ]
 
 

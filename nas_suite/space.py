@@ -66,7 +66,7 @@ class Part:
     operations: tuple[str, ...] = ()
     offered: tuple[str, ...] = ()
     added: bool = False
-    expansion: float = 0.0
+    expansion: float | int = 0
     residual: bool = False
     repeats: int = 1
 
