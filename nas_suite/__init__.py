@@ -20,10 +20,9 @@ _PUBLIC = {
     "retrain": "nas_suite.pipeline",
     "resume": "nas_suite.pipeline",
 }
-__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'nas_suite' has no attribute {name!r}; there are: {', '.join(__all__)}")
+    raise AttributeError(f"module 'nas_suite' has no attribute {name!r}; there are: {', '.join(_PUBLIC)}")

@@ -18,6 +18,7 @@ from nas_suite.run import LOG, Run
 
 M = TypeVar("M", bound=nn.Module)
 DIVERGED = 1e4  # a loss above this learns nothing any more
+CPU = torch.device("cpu")
 SAVE_SECONDS = 120.0  # checkpoints within an epoch are this far apart
 
 
@@ -25,7 +26,7 @@ SAVE_SECONDS = 120.0  # checkpoints within an epoch are this far apart
 class Compute:
     """Where tensors live and in which precision layers compute. Weights stay float32, convolutions channels-last."""
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     dtype: torch.dtype = torch.float32
 
     @classmethod
@@ -54,6 +55,9 @@ class Compute:
     def autocast(self) -> torch.autocast:
         """The context in which forward passes run."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+PLAIN = Compute()  # the CPU in float32
 
 
 def has_bf16(device: torch.device) -> bool:

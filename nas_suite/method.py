@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nas_suite.data.images import Images
-from nas_suite.engine import Batches, Compute, Learner
+from nas_suite.engine import PLAIN, Batches, Compute, Learner
 from nas_suite.objective import Objective
 from nas_suite.search import Limit, Searcher
 from nas_suite.space import Arch, SearchSpace
@@ -21,7 +21,7 @@ class Problem:
     val: Images
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    compute: Compute = Compute()
+    compute: Compute = PLAIN
     seed: int = 0
 
 

@@ -320,7 +320,7 @@ class Book:
         if len(losses):
             self.box = self.box or spanned(losses)
             self.front, self.fresh = losses[pareto(losses)], []
-            line = {"generation": self.generation, "evaluated": len(self.trials), "front": len(self.front)}
+            line: dict[str, float] = {"generation": self.generation, "evaluated": len(self.trials), "front": len(self.front)}
             line["hypervolume"] = hypervolume(self.front, *self.box)
             if self.generation not in self.written:
                 self.run.append(LOG, line)

@@ -201,3 +201,4 @@ class MultiPath(Protocol):
 
     def with_paths(self, rng: random.Random, paths: int) -> Arch:
         """A random canonical architecture in which every choice block runs so many paths."""
+        ...

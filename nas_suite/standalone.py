@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from nas_suite.data.batches import Augment, Batch, Batches, clean
 from nas_suite.data.images import Images
-from nas_suite.engine import Compute, Cosine, Descent, Diverged, Learner, decayed
+from nas_suite.engine import PLAIN, Compute, Cosine, Descent, Diverged, Learner, decayed
 from nas_suite.layers import DropPath
 from nas_suite.supernet import evaluating
 
@@ -55,7 +55,7 @@ class Standalone(Learner):
     val: Images
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    compute: Compute = Compute()
+    compute: Compute = PLAIN
     seed: int = 0
     averaged: nn.Module | None = field(init=False, default=None)
     best: tuple[float, int] = field(init=False, default=(-1.0, -1))  # validation accuracy, epoch

@@ -83,8 +83,8 @@ def test_a_run_stopped_anywhere_ends_where_an_unbroken_one_does(name: str, tmp_p
     steps = len(whole.batches())
     for stop in (1, steps - 1, steps, steps + 2):
         broken = Run.create(tmp_path / f"broken{stop}", {"schema": 1})
+        stopped = make(name)
         with pytest.raises(KeyboardInterrupt):
-            stopped = make(name)
             fit(stopped, stopped.batches(), stopped.epochs, broken, progress=Killer(stop, stopped, broken))
         again = make(name)
         fit(again, again.batches(), again.epochs, broken)

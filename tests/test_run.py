@@ -95,7 +95,7 @@ def test_a_foreign_pickle_is_not_run(run: Run, tmp_path: Path, monkeypatch: pyte
 def test_a_folder_that_is_in_use_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious.txt").write_text("mine")
-    with pytest.raises(BadInput, match="already there.*--out"):
+    with pytest.raises(BadInput, match=r"already there.*--out"):
         Run.create(tmp_path / "full", {"schema": 1})
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["precious.txt"]
     with pytest.raises(BadInput, match="already there"):
