@@ -1,0 +1,32 @@
+"""Reports: runs in, one self-contained HTML file out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nas_suite.report.chart import plotly
+from nas_suite.report.page import page
+from nas_suite.report.still import still
+from nas_suite.report.story import story
+from nas_suite.run import Run, write_atomic, writing
+
+
+def write(runs: Sequence[Run], out: Path) -> Path:
+    """Writes a report about runs and all that they came from into the file `out`, which needs nothing but itself to be read."""
+    html = render(runs)
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, html.encode())
+    return out
+
+
+def render(runs: Sequence[Run]) -> str:
+    """The report as HTML."""
+    from jinja2 import Environment, PackageLoader
+    from plotly.offline import get_plotlyjs
+
+    templates = Environment(
+        loader=PackageLoader("nas_suite"), autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    template = templates.get_template("report.html.j2")
+    library = get_plotlyjs().replace("</script", "<\\/script")
+    return template.render(page=page(story(runs)), plotly=plotly, still=still, library=library)

@@ -1,0 +1,166 @@
+"""What a report tells of: runs with those that they came from, what a search found, the networks that were trained."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nas_suite import pipeline
+from nas_suite.cost import COSTS, cost
+from nas_suite.errors import BadInput
+from nas_suite.plan import Plan
+from nas_suite.report.words import Number
+from nas_suite.run import LOG, TRIALS, Run
+from nas_suite.space import SearchSpace, Sketch
+
+KINDS = ("supernet", "search", "retrain")
+SOURCES = ("supernet", "origin")
+STATISTICS = "statistics.json"
+
+
+@dataclass(frozen=True)
+class Story:
+    """Runs in the order of work, oldest first within a kind, and the folders of sources that are no longer there."""
+
+    runs: list[Run]
+    lost: list[str]
+
+    def of(self, kind: str) -> list[Run]:
+        return [run for run in self.runs if run.record["kind"] == kind]
+
+    def source(self, run: Run) -> Run | None:
+        """The run that this one came from."""
+        sought = {place(path) for path in sources(run)}
+        return next((other for other in self.runs if place(str(other.path)) in sought), None)
+
+
+def story(runs: Iterable[Run]) -> Story:
+    """`runs` and all that they came from: a search's supernet, a retraining's search."""
+    found: dict[str, Run] = {}
+    lost: dict[str, None] = {}
+    waiting = list(runs)
+    while waiting:
+        run = waiting.pop(0)
+        if place(str(run.path)) in found:
+            continue
+        found[place(str(run.path))] = run
+        for path in sources(run):
+            try:
+                waiting.append(Run.open(Path(path)))
+            except BadInput:
+                lost[path] = None
+    order = sorted(found.values(), key=lambda r: (KINDS.index(r.record["kind"]), r.record.get("created", ""), r.name))
+    return Story(order, list(lost))
+
+
+def place(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def sources(run: Run) -> list[str]:
+    """The folders of the runs that a run came from. Where a folder was moved with its neighbours, the one beside the run."""
+    found = []
+    for key in SOURCES:
+        if key in run.record:
+            named = Path(run.record[key])
+            beside = run.path.resolve().parent / named.name
+            found.append(str(beside if not named.exists() and beside.exists() else named))
+    return found
+
+
+def space_of(run: Run) -> SearchSpace | None:
+    """The space of a run; None where it is not on this machine or has changed."""
+    try:
+        return pipeline.space_of(Plan.from_record(run.record["plan"]))
+    except BadInput:
+        return None
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture of a run's space. `result` is what retraining it came to, None where that was not done or finished."""
+
+    arch: str
+    run: Run
+    result: Mapping[str, Any] | None = None
+
+    @cached_property
+    def space(self) -> SearchSpace | None:
+        return space_of(self.run)
+
+    @cached_property
+    def sketch(self) -> Sketch | None:
+        """None where the space is not at hand or has changed."""
+        try:
+            return self.space.sketch(self.space.parse(self.arch)) if self.space else None
+        except BadInput:
+            return None
+
+    @cached_property
+    def costs(self) -> dict[str, Number]:
+        """Multiply-adds and parameters; empty where the space is not at hand."""
+        if self.result:
+            return {name: self.result[name] for name in COSTS if name in self.result}
+        if self.space is None or self.sketch is None:
+            return {}
+        arch = self.space.parse(self.arch)
+        return {name: cost(name, self.space).total(arch) for name in COSTS}
+
+
+def networks(told: Story) -> list[Network]:
+    """What retraining runs trained, the best by validation first, unfinished ones last."""
+    found = [Network(run.record["arch"], run, run.record.get("result")) for run in told.of("retrain")]
+    return sorted(found, key=lambda n: -n.result["val_accuracy"] if n.result else 1.0)
+
+
+class Search:
+    """A search run, read once: its trials, its front and what stands out on it."""
+
+    def __init__(self, run: Run, told: Story) -> None:
+        self.run = run
+        self.objectives: list[str] = list(run.record["objectives"])
+        self.limits: dict[str, Number] = dict(run.record.get("limits", {}))
+        self.trials = run.lines(TRIALS)
+        self.fine = [trial for trial in self.trials if trial["status"] == "ok"]
+        self.failed = [trial for trial in self.trials if trial["status"] != "ok"]
+        self.generations = [line for line in run.lines(LOG) if "hypervolume" in line]
+        self.front = pipeline.front(run)
+        self.retrained = {n.arch: n for n in reversed(networks(told)) if told.source(n.run) is run}
+
+    @cached_property
+    def marks(self) -> dict[str, list[str]]:
+        """Why an architecture stands out, by its text: the most accurate, the knee, retrained."""
+        found: dict[str, list[str]] = {}
+        if self.front:
+            best = "most accurate" if self.objectives[0] == "error" else f"best {self.objectives[0]}"
+            found.setdefault(self.front[0]["arch"], []).append(best)
+            if len(self.objectives) > 1:
+                found.setdefault(pipeline.choose(self.run, at_knee=True), []).append("knee")
+        for arch in self.retrained:
+            found.setdefault(arch, []).append("retrained")
+        return found
+
+    def value(self, arch: str, objective: str) -> Number | None:
+        """What the search found an architecture to have; None where it did not evaluate it."""
+        return next((trial["values"][objective] for trial in self.fine if trial["arch"] == arch), None)
+
+
+def statistics(run: Run) -> list[dict[str, Any]]:
+    """Accuracies of random networks by their number of active paths, from the run's statistics; none where there are none."""
+    try:
+        entries = json.loads((run.path / STATISTICS).read_text())["by_paths"]
+        return [entry for entry in entries if entry["accuracies"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def calibration(entry: Mapping[str, Any]) -> str:
+    """Whether an entry of the statistics was scored with calibrated batch norms, in words; none where it does not say."""
+    return {True: "calibrated", False: "not calibrated"}.get(entry.get("calibrated"), "")
+
+
+def spent(run: Run) -> Number:
+    """Seconds of computing that a run wrote down: its epochs, or its evaluations."""
+    return sum(line.get("seconds", 0.0) for line in run.lines(TRIALS if run.record["kind"] == "search" else LOG))

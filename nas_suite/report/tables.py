@@ -1,0 +1,188 @@
+"""The tables of a report: fronts, epochs, settings by part, environments, costs in time, runs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from nas_suite.report.story import Search, Story, calibration, spent, statistics
+from nas_suite.report.words import Number, count, number, objective, percent, plural, said, seconds
+from nas_suite.run import LOG, TRIALS, Run
+
+LOGGED: dict[str, tuple[str, Callable[[Number], str]]] = {
+    "loss": ("loss", number),
+    "accuracy": ("training accuracy", percent),
+    "val_accuracy": ("validation accuracy", percent),
+    "lr": ("learning rate", "{:.3g}".format),
+    "seconds": ("seconds", "{:.1f}".format),
+}
+COUNTS = {
+    "supernet": ("space", "data", "method"),
+    "search": ("space", "data", "method"),
+    "retrain": ("space", "data", "retrain"),
+}
+"""The parts of a plan that a run of a kind depends on."""
+
+TITLES = {"supernet": "supernet training", "search": "search", "retrain": "retraining"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under column names."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """A network of a front: its place, its values in words, why it stands out, what retraining it came to."""
+
+    place: int
+    values: Sequence[str]
+    marks: Sequence[str]
+    arch: str
+    test: str = ""
+
+
+def front_rows(search: Search) -> list[FrontRow]:
+    rows = []
+    for at, trial in enumerate(search.front, 1):
+        network = search.retrained.get(trial["arch"])
+        test = percent(network.result["test_accuracy"]["best"]) if network and network.result else ""
+        values = [said(name, trial["values"][name]) for name in search.objectives]
+        rows.append(FrontRow(at, values, search.marks.get(trial["arch"], []), trial["arch"], test))
+    return rows
+
+
+def epochs(run: Run) -> Table | None:
+    """The figures of every epoch; None where there is none."""
+    log = run.lines(LOG)
+    if not log:
+        return None
+    known = [name for name in LOGGED if name in log[0]]
+    rows = [(str(line["epoch"] + 1), *(told(line.get(name), LOGGED[name][1]) for name in known)) for line in log]
+    return Table(f"Epochs of {run.name}", ("epoch", *(LOGGED[name][0] for name in known)), rows)
+
+
+def told(value: Number | None, say: Callable[[Number], str]) -> str:
+    return "–" if value is None else say(value)
+
+
+def generations(search: Search) -> Table | None:
+    if not search.generations:
+        return None
+    keys = ("generation", "evaluated", "front")
+    rows = [(*(str(line[key]) for key in keys), f"{line['hypervolume']:.4f}") for line in search.generations]
+    return Table("Generations", (*keys, "hypervolume"), rows)
+
+
+def by_paths(run: Run) -> Table | None:
+    """Quantiles of the accuracies in a supernet's statistics."""
+    rows = []
+    for entry in statistics(run):
+        values = sorted(entry["accuracies"])
+        middle = (values[0], median(values), values[-1])
+        rows.append((str(entry["paths"]), calibration(entry) or "–", str(len(values)), *map(percent, middle)))
+    columns = ("active paths", "batch norms", "networks", "least", "median", "most")
+    return Table(f"Random networks of {run.name}", columns, rows) if rows else None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a run cost: seconds of computing, as a share of all, and what was done with them."""
+
+    title: str
+    run: str
+    seconds: Number
+    share: Number
+    did: str
+
+    @property
+    def time(self) -> str:
+        return seconds(self.seconds)
+
+
+def phases(told_of: Story) -> list[Phase]:
+    times = [spent(run) for run in told_of.runs]
+    total = sum(times) or 1.0
+    return [
+        Phase(TITLES[run.record["kind"]].capitalize(), run.name, time, time / total, did(run))
+        for run, time in zip(told_of.runs, times, strict=True)
+    ]
+
+
+def did(run: Run) -> str:
+    """How much a run did, and how fast."""
+    lines = run.lines(TRIALS if run.record["kind"] == "search" else LOG)
+    if not lines:
+        return "nothing finished yet"
+    each = median(line.get("seconds", 0.0) for line in lines)
+    what = ("network", "evaluated") if run.record["kind"] == "search" else ("epoch", "trained")
+    return f"{plural(len(lines), what[0])} {what[1]}, {seconds(each)} each"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table of settings: rows of (name, values by run); one value under no name where all runs agree."""
+
+    title: str
+    rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+
+
+def settings(runs: Sequence[Run]) -> list[Part]:
+    """What the runs were asked to do, by the part of the plan."""
+    plans = [(run, run.record["plan"]) for run in runs]
+    names = ("recipe", "method", "space", "data", "seed", "device", "precision")
+    general = {run.name: {key: plan.get(key) for key in names if plan.get(key) not in (None, "")} for run, plan in plans}
+    searches = {
+        run.name: {
+            "objectives": run.record["objectives"],
+            **{f"{k} at most": count(v) for k, v in run.record["limits"].items()},
+        }
+        for run in runs
+        if run.record["kind"] == "search"
+    }
+    parts = [compared("In general", general), compared("Search", searches)]
+    for title in ("method", "space", "data", "retrain"):
+        values = {run.name: plan["settings"].get(title, {}) for run, plan in plans if title in COUNTS[run.record["kind"]]}
+        parts.append(compared("Retraining" if title == "retrain" else title.capitalize(), values))
+    return [part for part in parts if part.rows]
+
+
+def environment(runs: Sequence[Run]) -> Part:
+    return compared("Environment", {run.name: run.record.get("environment", {}) for run in runs})
+
+
+def compared(title: str, by_run: Mapping[str, Mapping[str, Any]]) -> Part:
+    """One row a name: a single value where all runs agree, else one for each run."""
+    names = dict.fromkeys(name for values in by_run.values() for name in values)
+    return Part(title, [(name, agreed({run: plain(v[name]) for run, v in by_run.items() if name in v})) for name in names])
+
+
+def agreed(values: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Values by run, joined where they are equal; no run's name where there is only one value."""
+    if len(set(values.values())) == 1:
+        return [("", next(iter(values.values())))]
+    runs: dict[str, list[str]] = {}
+    for run, value in values.items():
+        runs.setdefault(value, []).append(run)
+    return [(", ".join(names), value) for value, names in runs.items()]
+
+
+def plain(value: Any) -> str:
+    """A setting as a recipe spells it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(part) for part in value)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def objectives(search: Search) -> list[str]:
+    return [objective(name) for name in search.objectives]
+
+
+def existing(tables: Iterable[Table | None]) -> list[Table]:
+    return [table for table in tables if table is not None]
