@@ -12,9 +12,7 @@ SITE = Site(16, 16, 1, 32, "relu")  # channels in and out, stride, pixels a side
 
 
 @dataclass(frozen=True)
-class Pocket(ChainSpace):
-    """Four inverted bottlenecks between a stem and a head; the fields are the settings."""
-
+class Pocket(ChainSpace):  # four inverted bottlenecks between a stem and a head; the fields are the settings
     image_size: int = 32
     channels: int = 3
     classes: int = 10
