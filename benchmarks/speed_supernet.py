@@ -185,7 +185,7 @@ def compare_scoring(given: argparse.Namespace, space: MixPathS1) -> None:
     train, val = noise(given.images, 0), noise(given.images, 1)
     compute = Compute.choose("cpu")
     supernet = space.supernet("linear")
-    prepared = (list(clean(images, SCORING_BATCH, MEAN, STD, compute.device)) for images in (train, val))
+    prepared = (list(clean(images, SCORING_BATCH["cpu"], MEAN, STD, compute.device)) for images in (train, val))
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = os.path.join(folder, "supernet.pt")
         torch.save(supernet.state_dict(), checkpoint)

@@ -158,7 +158,7 @@ def statistics(run: Run) -> list[dict[str, Any]]:
 
 def calibration(entry: Mapping[str, Any]) -> str:
     """Whether an entry of the statistics was scored with calibrated batch norms, in words; none where it does not say."""
-    return {True: "calibrated", False: "not calibrated"}.get(entry.get("calibrated"), "")
+    return {True: "calibrated", False: "not calibrated"}[entry["calibrated"]] if "calibrated" in entry else ""
 
 
 def spent(run: Run) -> Number:
