@@ -85,8 +85,9 @@ def search(root: Path, of: Run, networks: int = 24, objectives: tuple[str, ...] 
     about = {"supernet": str(of.path.resolve()), "objectives": list(objectives), "limits": {"macs": 3e8}}
     run = Run.create(root / f"search_mixpath_{name}_digits-1", record("search", name, 2, **about, **more))
     space, rng = space_of(name), random.Random(0)
-    for number in range(networks):
-        line = trial(space, number, space.describe(space.sample(rng)))
+    archs = dict.fromkeys(space.describe(space.sample(rng)) for _ in range(9 * networks))
+    for number, arch in enumerate([*archs][:networks]):
+        line = trial(space, number, arch)
         run.append(TRIALS, {**line, "values": {o: line["values"][o] for o in objectives}})
         if number % 8 == 7 and len(objectives) > 1:
             line = {"generation": number // 8, "evaluated": number + 1, "front": 3, "hypervolume": 0.6 + number / 100}
@@ -221,7 +222,7 @@ def test_a_supernet_alone_points_to_the_search(tmp_path: Path) -> None:
     run = supernet(tmp_path)
     read = Reader(render([run]))
     assert f"nas search mixpath --run {run.name}" in read.text
-    assert "Supernet training, 6 epochs" in read.text
+    assert "Supernet training: 6 epochs" in read.text
     assert "The search" not in read.text
     assert "Load the network" not in read.text
 
@@ -234,7 +235,7 @@ def test_a_run_that_has_just_begun_is_reported(tmp_path: Path, kind: str) -> Non
     runs["retrain"] = lambda: retraining(tmp_path, first, arch, status="failed", error="training diverged")
     run = runs[kind]()
     read = Reader(render([run]))
-    assert f"`nas runs resume {run.name}`" in read.text
+    assert f"nas runs resume {run.name}" in read.text
     assert ("training diverged" in read.text) == (kind == "retrain")
 
 
@@ -270,7 +271,7 @@ def test_several_retrained_networks_are_told_apart_and_the_best_by_validation_le
     fourth = retraining(tmp_path, second, arch, number=2, val=0.99)
     html = render([third, fourth, first])
     read = Reader(html)
-    assert "best on the validation images of 2 networks" in read.text
+    assert "Of the 2 networks trained so, it is the best on the validation images" in read.text
     assert read.text.index(arch) < read.text.index(third.record["arch"])
     names = {t["name"] for chart in read.charts for t in chart["data"]}
     assert f"{fourth.name} validation" in names

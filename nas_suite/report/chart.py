@@ -109,14 +109,16 @@ def side(chart: Chart, x: Number) -> str:
 
 
 def layout(chart: Chart, unified: bool) -> dict[str, Any]:
-    def axis(of: Axis) -> dict[str, Any]:
+    def axis(of: Axis, values: list[Number]) -> dict[str, Any]:
         about = {"title": {"text": of.title, "standoff": 10}, "tickformat": TICKS[of.form], "automargin": True}
         about |= {"gridcolor": "@line", "zeroline": False, "linecolor": "@line", "tickcolor": "@line", "ticks": "outside"}
-        return about | ({"tickformatstops": [], "nticks": 6} if not chart.wide else {})
+        if of.form == "whole" and max(values) - min(values) < 8:
+            return about | {"dtick": 1}
+        return about | ({} if chart.wide else {"nticks": 6})
 
     return {
-        "xaxis": {**axis(chart.x), "showgrid": False, "showline": True},
-        "yaxis": axis(chart.y),
+        "xaxis": {**axis(chart.x, [x for s in chart.series for x in s.x]), "showgrid": False, "showline": True},
+        "yaxis": axis(chart.y, [y for s in chart.series for y in s.y]),
         "hovermode": "x unified" if unified else "closest",
         "boxmode": "group",
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"color": "@ink"}},

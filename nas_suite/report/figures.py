@@ -8,12 +8,18 @@ from markupsafe import escape
 
 from nas_suite.report.chart import PALETTE, Axis, Chart, Series
 from nas_suite.report.story import Search, calibration, space_of, statistics
-from nas_suite.report.words import objective, percent, plural, said, shown
+from nas_suite.report.words import percent, plural, said, shown
 from nas_suite.run import LOG, Run
 
 ROW = 30  # letters of an architecture in one line of a hover
 EPOCH = Axis("epoch", "whole")
-STANDING_OUT = (("retrained", "star", "red", 13), ("knee", "diamond", "orange", 11), ("", "triangle", "green", 13))
+STANDING_OUT = (
+    ("retrained", "star", "red", 13),
+    ("chosen", "star", "purple", 13),
+    ("knee", "diamond", "orange", 11),
+    ("", "triangle", "green", 13),
+)
+"""Words, symbols, colours and sizes of what stands out; a network takes the first that fits."""
 
 
 def curves(key: str, runs: Sequence[Run]) -> list[Chart]:
@@ -52,9 +58,7 @@ def course(title: str, y: Axis, line: Series) -> str:
 
 
 def axis(search: Search, name: str) -> Axis:
-    if name != "error":
-        return Axis(objective(name), "count")
-    return Axis("one-shot accuracy" if "supernet" in search.run.record else "accuracy", "percent")
+    return Axis(search.title(name), "percent" if name == "error" else "count")
 
 
 def fronts(search: Search) -> list[Chart]:
@@ -88,23 +92,25 @@ def front(search: Search, across: str, up: str) -> Chart:
 
 
 def standing_out(search: Search) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Looks of the marked networks that the search evaluated, each network under the first look that fits."""
+    """The marked networks that the search evaluated, gathered by their words, and the look of each group."""
     known = {trial["arch"]: trial for trial in search.fine}
-    found = []
+    groups: dict[str, list[dict[str, Any]]] = {}
     for arch, words in search.marks.items():
         if arch in known:
-            look = next(look for look in STANDING_OUT if look[0] in words or not look[0])
-            name = ", ".join(words)
-            found.append(({"name": name, "label": name, "symbol": look[1], "colour": look[2], "size": look[3]}, [known[arch]]))
+            groups.setdefault(", ".join(words), []).append(known[arch])
+    found = []
+    for name, trials in groups.items():
+        _, symbol, colour, size = next(look for look in STANDING_OUT if look[0] in name)
+        found.append(({"name": name, "label": name, "symbol": symbol, "colour": colour, "size": size}, trials))
     return found
 
 
 def note(search: Search, trial: dict[str, Any]) -> str:
     """What hovering over a network says, as plotly reads it."""
-    lines = [f"{objective(name)} {said(name, value)}" for name, value in trial["values"].items()]
+    lines = [f"{search.title(name)} {said(name, value)}" for name, value in trial["values"].items()]
     network = search.retrained.get(trial["arch"])
     if network and network.result:
-        lines.append(f"retrained: test accuracy {percent(network.result['test_accuracy']['best'])}")
+        lines.append(f"retrained: test accuracy {percent(network.test)}")
     marks = search.marks.get(trial["arch"], [])
     head = [f"<b>{', '.join(marks)}</b>"] if marks else []
     return "<br>".join([*head, *lines, *broken(trial["arch"])])
@@ -198,7 +204,7 @@ def paths_of_statistics(runs: Sequence[Run]) -> list[Chart]:
             alt = f"One-shot accuracy of random networks by active paths in every block, medians: {', '.join(middles)}."
             title = "Random networks by active paths" + (f", {run.name}" if len(runs) > 1 else "")
             x, y = Axis("active paths in every block", "whole"), Axis("one-shot accuracy", "percent")
-            found.append(Chart(f"statistics-{run.name}", title, x, y, series, alt))
+            found.append(Chart(f"statistics-{run.name}", title, x, y, series, alt, wide=len(runs) == 1))
     return found
 
 

@@ -58,15 +58,15 @@ def short(axis: Axis, values: Sequence[Number]) -> list[str]:
 
 
 def still(chart: Chart) -> Markup:
-    """The chart as an SVG of 720 or 300 units' width."""
-    width, height = (720, 330) if chart.wide else (300, 220)
+    """The chart as an SVG of 720 or 280 units' width."""
+    width, height = (720, 330) if chart.wide else (280, 210)
     xs, ys = ([v for s in chart.series for v in values(s)] for values in (lambda s: s.x, lambda s: s.y))
     lines = legend(chart, width)
     top = 14 + 18 * len(lines)
     y_range, x_range = reach(ys), reach(xs, chart.x.form == "whole")
     if any(s.look == "box" for s in chart.series):
         x_range = min(xs) - 0.5, max(xs) + 0.5
-    marks = ticks(*y_range, 5)
+    marks = ticks(*y_range, 8 if chart.wide else 5)
     names = short(chart.y, marks)
     left = 26 + LETTER * max(map(len, names), default=0)
     x = Scale(*x_range, left, width - 12)
@@ -89,7 +89,7 @@ def grid(chart: Chart, x: Scale, y: Scale, marks: list[tuple[Number, str]], widt
         parts.append(f'<path class="grid" d="M{left:.1f},{at}H{width - 12}"/>')
         parts.append(f'<text x="{left - 6:.1f}" y="{at}" dy=".35em" text-anchor="end">{name}</text>')
     parts.append(f'<path class="axis" d="M{left:.1f},{base}H{width - 12}"/>')
-    values = ticks(x.low, x.high, 8 if chart.wide else 4, chart.x.form == "whole")
+    values = ticks(x.low, x.high, 8 if chart.wide else 6, chart.x.form == "whole")
     for value, name in zip(values, short(chart.x, values), strict=True):
         parts.append(f'<path class="axis" d="M{x(value):.1f},{base}v5"/>')
         parts.append(f'<text x="{x(value):.1f}" y="{base + 18}" text-anchor="middle">{name}</text>')

@@ -1,6 +1,7 @@
 """What a report tells of: runs with those that they came from, what a search found, the networks that were trained."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from nas_suite import pipeline
 from nas_suite.cost import COSTS, cost
 from nas_suite.errors import BadInput
 from nas_suite.plan import Plan
-from nas_suite.report.words import Number
+from nas_suite.report.words import Number, objective
 from nas_suite.run import LOG, TRIALS, Run
 from nas_suite.space import SearchSpace, Sketch
 
@@ -98,6 +99,11 @@ class Network:
         except BadInput:
             return None
 
+    @property
+    def test(self) -> Number:
+        """Test accuracy, 0 … 1, of the weights that were best by validation."""
+        return self.result["test_accuracy"]["best"] if self.result else math.nan
+
     @cached_property
     def costs(self) -> dict[str, Number]:
         """Multiply-adds and parameters; empty where the space is not at hand."""
@@ -129,17 +135,21 @@ class Search:
         self.front = pipeline.front(run)
         self.retrained = {n.arch: n for n in reversed(networks(told)) if told.source(n.run) is run}
 
+    def title(self, name: str) -> str:
+        """What an objective is called where its values stand."""
+        return ("one-shot " if name == "error" and "supernet" in self.run.record else "") + objective(name)
+
     @cached_property
     def marks(self) -> dict[str, list[str]]:
-        """Why an architecture stands out, by its text: the most accurate, the knee, retrained."""
+        """Why an architecture stands out, by its text: the most accurate, the knee, chosen, retrained."""
         found: dict[str, list[str]] = {}
         if self.front:
             best = "most accurate" if self.objectives[0] == "error" else f"best {self.objectives[0]}"
             found.setdefault(self.front[0]["arch"], []).append(best)
             if len(self.objectives) > 1:
                 found.setdefault(pipeline.choose(self.run, at_knee=True), []).append("knee")
-        for arch in self.retrained:
-            found.setdefault(arch, []).append("retrained")
+        for arch, network in self.retrained.items():
+            found.setdefault(arch, []).append("retrained" if network.result else "chosen")
         return found
 
     def value(self, arch: str, objective: str) -> Number | None:

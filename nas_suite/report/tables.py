@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from nas_suite.report.story import Search, Story, calibration, spent, statistics
-from nas_suite.report.words import Number, count, number, objective, percent, plural, said, seconds
+from nas_suite.report.story import Network, Search, Story, calibration, spent, statistics
+from nas_suite.report.words import Number, count, number, percent, plural, said, seconds
 from nas_suite.run import LOG, TRIALS, Run
 
 LOGGED: dict[str, tuple[str, Callable[[Number], str]]] = {
@@ -36,24 +36,45 @@ class Table:
 
 
 @dataclass(frozen=True)
-class FrontRow:
-    """A network of a front: its place, its values in words, why it stands out, what retraining it came to."""
+class ArchRow:
+    """An architecture, its values in words, and what else there is to say of it."""
 
-    place: int
     values: Sequence[str]
-    marks: Sequence[str]
     arch: str
-    test: str = ""
+    marks: Sequence[str]
 
 
-def front_rows(search: Search) -> list[FrontRow]:
+@dataclass(frozen=True)
+class Archs:
+    """Architectures below each other; `order` says by what."""
+
+    title: str
+    order: str
+    columns: Sequence[str]
+    rows: Sequence[ArchRow]
+
+
+def front(search: Search) -> Archs:
+    """The front, with what stands out on it and what retraining came to."""
     rows = []
-    for at, trial in enumerate(search.front, 1):
+    for trial in search.front:
         network = search.retrained.get(trial["arch"])
-        test = percent(network.result["test_accuracy"]["best"]) if network and network.result else ""
-        values = [said(name, trial["values"][name]) for name in search.objectives]
-        rows.append(FrontRow(at, values, search.marks.get(trial["arch"], []), trial["arch"], test))
-    return rows
+        test = f": test {percent(network.test)}" if network and network.result else ""
+        marks = [mark + (test if mark == "retrained" else "") for mark in search.marks.get(trial["arch"], [])]
+        rows.append(ArchRow([said(name, trial["values"][name]) for name in search.objectives], trial["arch"], marks))
+    return Archs("The front", search.title(search.objectives[0]), [search.title(name) for name in search.objectives], rows)
+
+
+def trained(networks: Sequence[Network]) -> Archs:
+    """Retrained networks: accuracies and costs."""
+    rows = []
+    for network in networks:
+        costs = [count(network.costs[name]) if name in network.costs else "–" for name in ("macs", "params")]
+        right = [percent(network.test), percent(network.result["val_accuracy"])] if network.result else ["–", "–"]
+        state = [] if network.result else ["not finished"]
+        rows.append(ArchRow([*right, *costs], network.arch, [network.run.name, *state]))
+    columns = ("test accuracy", "validation accuracy", "multiply-adds", "parameters")
+    return Archs("", "validation accuracy", columns, rows)
 
 
 def epochs(run: Run) -> Table | None:
@@ -180,8 +201,11 @@ def plain(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def objectives(search: Search) -> list[str]:
-    return [objective(name) for name in search.objectives]
+def listing(runs: Sequence[Run]) -> Table:
+    columns = ("run", "kind", "status", "begun", "computing")
+    begun = [run.record.get("created", "").replace("T", " ") for run in runs]
+    rows = [(r.name, r.record["kind"], r.state, at, seconds(spent(r))) for r, at in zip(runs, begun, strict=True)]
+    return Table("Runs", columns, rows)
 
 
 def existing(tables: Iterable[Table | None]) -> list[Table]:

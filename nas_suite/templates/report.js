@@ -16,7 +16,7 @@
     for (const figure of document.querySelectorAll(".chart")) {
       const { data, layout } = painted(JSON.parse(figure.querySelector("script").textContent), style);
       figure.classList.add("drawn");
-      layout.font.family = family;
+      layout.font.family = layout.hoverlabel.font.family = family;
       if (innerWidth < 560) data.forEach((trace) => { trace.mode = trace.mode?.replace("+text", ""); }); /* the legend names them */
       layout.dragmode = coarse ? false : "zoom"; /* a finger scrolls the page */
       Plotly.react(figure.querySelector(".live"), data, layout, config);
