@@ -81,6 +81,8 @@ def prepare(plan: Plan) -> Setting:
         raise BadInput(f"method {plan.method!r} needs a {method.needs.__name__}, which space {plan.space!r} is not")
     checked(space_class, f"space {plan.space!r}", plan.part("space"))
     compute = Compute.choose(plan.device, plan.precision)
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
     data = DATA.build(plan.data, {"seed": plan.seed, **plan.part("data")})
     splits = data.splits()
     return Setting(plan, data, splits, space_for(plan, splits), compute)

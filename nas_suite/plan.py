@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_suite.errors import BadInput, suggest
-from nas_suite.registry import literal
+from nas_suite.registry import checked, literal
 
 PARTS = ("method", "space", "data", "retrain")
 ABOUT = ("about", "cost", "expect")
@@ -32,7 +32,12 @@ class Plan:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    threads: int = 0  # of the processor; 0: as many as torch chooses. Small networks are fastest with one
     recipe: str = ""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.threads < 0:
+            raise BadInput(f"seed and threads must be at least 0, got seed = {self.seed}, threads = {self.threads}")
 
     def part(self, name: str) -> dict[str, Any]:
         """The settings of one part, a copy."""
@@ -85,13 +90,13 @@ def recipe(name: str) -> Recipe:
 
 
 def read(plan: Plan, text: str, origin: str) -> Plan:
-    """`plan` with a TOML text laid over it: entries `use = {method, space, data}`, `seed`, `device`, `precision`, and one
+    """`plan` with a TOML text laid over it: entries `use = {method, space, data}`, `seed`, `device`, `precision`, `threads`, and one
     table a part."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{origin} is no TOML: {error}") from None
-    known = ["use", "seed", "device", "precision", *PARTS, *ABOUT]
+    known = ["use", "seed", "device", "precision", "threads", *PARTS, *ABOUT]
     for key, value in table.items():
         if key not in known:
             raise BadInput(f"{origin}: unknown entry {key!r}{suggest(key, known)}")
@@ -103,8 +108,8 @@ def read(plan: Plan, text: str, origin: str) -> Plan:
     for key in use:
         if key not in ("method", "space", "data"):
             raise BadInput(f"{origin}: use.{key} is unknown{suggest(key, ('method', 'space', 'data'))}")
-    flat = {key: table[key] for key in ("seed", "device", "precision") if key in table}
-    return replace(plan, **use, **flat)
+    flat = {key: table[key] for key in ("seed", "device", "precision", "threads") if key in table}
+    return replace(plan, **checked(Plan, origin, {**use, **flat}))
 
 
 def assignments(words: Iterable[str]) -> list[tuple[str, str, Any]]:
