@@ -265,6 +265,15 @@ def test_sources_are_found_beside_a_run_that_was_moved_and_missed_where_they_are
     assert "is no longer there" in Reader(render([moved])).text
 
 
+def test_a_run_of_a_space_that_is_not_at_hand_is_reported_without_drawings(tmp_path: Path) -> None:
+    runs = whole(tmp_path)
+    for run in runs:
+        run.update(plan={**run.record["plan"], "space": "somebody-elses"})
+    read = Reader(render([Run.open(runs[-1].path)]))
+    assert "97.22 % of the test images right" in read.text
+    assert "block0" not in read.text
+
+
 def test_several_retrained_networks_are_told_apart_and_the_best_by_validation_leads(tmp_path: Path) -> None:
     first, second, third = whole(tmp_path)
     arch = next(t["arch"] for t in second.lines(TRIALS) if t["arch"] != third.record["arch"])

@@ -38,9 +38,11 @@ app.add_typer(data.app, name="data", rich_help_panel=LOOK)
 app.add_typer(recipes.app, name="recipe", rich_help_panel=LOOK)
 app.add_typer(train.app)
 app.add_typer(runs.app, name="runs", rich_help_panel=RESULTS)
-app.command("report", rich_help_panel=RESULTS, epilog=example("nas report SUPERNET SEARCH RETRAIN --out report.html"))(
-    runs.report
-)
+app.command(
+    "report",
+    rich_help_panel=RESULTS,
+    epilog=example("nas report retrain_mixpath-s1_digits-1", "nas report RUN RUN --out report.html"),
+)(runs.report)
 
 
 def show_version(asked: bool) -> bool:

@@ -99,7 +99,7 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", show_default="report.html in the last run")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one HTML file about runs: curves, fronts, the chosen network, settings and cost. It needs no network."""
+    """Write one HTML file about runs and those they came from: what was found, curves, fronts, settings and cost."""
     runs = [run_at(name) for name in dict.fromkeys(names)]
     from nas_suite import report as writer
 

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import escape
 
 from nas_suite.report.chart import PALETTE, Axis, Chart, Series
-from nas_suite.report.story import Search, calibration, space_of, statistics
+from nas_suite.report.story import Search, calibration, statistics
 from nas_suite.report.words import percent, plural, said, shown
 from nas_suite.run import LOG, Run
 
@@ -161,10 +161,9 @@ def hypervolume(search: Search) -> list[Chart]:
 
 def paths_of_trials(search: Search) -> list[Chart]:
     """Accuracy of the evaluated networks by how many active paths they have; none where the space sums no paths."""
-    space = space_of(search.run)
-    if space is None or "error" not in search.objectives:
+    if "error" not in search.objectives:
         return []
-    counted = [(space.sketch(space.parse(trial["arch"])).paths, trial) for trial in search.fine]
+    counted = list(zip(search.paths, search.fine, strict=False))
     groups: dict[int, list[float]] = {}
     for paths, trial in counted:
         groups.setdefault(paths, []).append(1.0 - trial["values"]["error"])

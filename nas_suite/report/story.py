@@ -152,6 +152,15 @@ class Search:
             found.setdefault(arch, []).append("retrained" if network.result else "chosen")
         return found
 
+    @cached_property
+    def paths(self) -> list[int]:
+        """How many active paths each evaluated network has; none where the space is not at hand or has changed."""
+        space = space_of(self.run)
+        try:
+            return [space.sketch(space.parse(trial["arch"])).paths for trial in self.fine] if space else []
+        except BadInput:
+            return []
+
     def value(self, arch: str, objective: str) -> Number | None:
         """What the search found an architecture to have; None where it did not evaluate it."""
         return next((trial["values"][objective] for trial in self.fine if trial["arch"] == arch), None)
