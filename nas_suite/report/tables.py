@@ -155,8 +155,10 @@ class Part:
 def settings(runs: Sequence[Run]) -> list[Part]:
     """What the runs were asked to do, by the part of the plan."""
     plans = [(run, run.record["plan"]) for run in runs]
-    names = ("recipe", "method", "space", "data", "seed", "device", "precision")
-    general = {run.name: {key: plan.get(key) for key in names if plan.get(key) not in (None, "")} for run, plan in plans}
+    general = {
+        run.name: {name: value for name, value in plan.items() if name != "settings" and value not in (None, "")}
+        for run, plan in plans
+    }
     searches = {
         run.name: {
             "objectives": run.record["objectives"],
