@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -149,7 +150,8 @@ def work_all(given: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def stopping(busy: Mapping[str, subprocess.Popen[bytes]]) -> Iterator[None]:
-    """After: the processes still at work are asked to save and stop, and waited for."""
+    """After, on SIGTERM too: the processes still at work are asked to save and stop, and waited for."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ from nas_suite.method import Method, Problem
 from nas_suite.objective import Objective
 from nas_suite.search import NSGA2, Evolution, Limit, Random, Region, Searcher
 from nas_suite.space import Arch, Path, Supernet, SupernetSpace
-from nas_suite.supernet import Norm, evaluating
+from nas_suite.supernet import Norm, evaluating, start_as_identity
 
 SCORING_BATCH = {"cpu": 50}  # on a CPU small features stay in its caches: 1.7 times faster than 250 (benchmarks/LOG.md)
 AnyBatch: TypeAlias = tuple[Float[Tensor, "_ c h w"], Int64[Tensor, " _"]]
@@ -38,6 +38,7 @@ class OneShot(Method):
 
     problem: Problem
     norm: Norm = "linear"
+    zero_residual: bool = False  # residual sums of paths start as the identity
     epochs: int = 200
     batch_size: int = 96
     lr: float = 0.025
@@ -66,6 +67,8 @@ class OneShot(Method):
     def __post_init__(self) -> None:
         torch.manual_seed(self.problem.seed)
         self.supernet = self.problem.compute.place(self.problem.space.supernet(self.norm))
+        if self.zero_residual:
+            start_as_identity(self.supernet)
         steps = len(self.batches())
         schedule = Cosine(
             self.lr, self.min_lr, steps * self.epochs, steps * self.warmup_epochs, steps if self.lr_every == "epoch" else 1

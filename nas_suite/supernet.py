@@ -52,9 +52,11 @@ class MultiPathNorm(nn.Module):
 
 
 class PathSum(nn.Module, ABC):
-    """A part of a supernet in which paths are summed before `norm`. Its first input is what all paths start from."""
+    """A part of a supernet in which paths are summed before `norm`. Its first input is what all paths start from;
+    `residual` says whether that is added to what `norm` returns."""
 
     norm: MultiPathNorm
+    residual: bool = False
 
     @abstractmethod
     def each_path(self, x: Tensor) -> Iterator[tuple[int, str, Tensor, Tensor]]:
@@ -64,6 +66,15 @@ class PathSum(nn.Module, ABC):
     def offset(self) -> Tensor | None:
         """What is added to that sum once, whatever runs, by channel."""
         return None
+
+
+def start_as_identity(supernet: nn.Module) -> None:
+    """Sets γ of the batch norms of sums to 0 where the block is residual (Goyal et al. 2017), so that a fresh supernet is as
+    deep as its other blocks and draws of paths differ less."""
+    for part in supernet.modules():
+        if isinstance(part, PathSum) and part.residual:
+            for norm in part.norm.norms:
+                nn.init.zeros_(norm.weight)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
