@@ -28,10 +28,24 @@ def list_runs(as_json: Json = False) -> None:
     answer("runs list", briefs, as_json, parts)
 
 
-@app.command(epilog=example("nas runs show mixpath_mixpath-s1_digits-1"))
-def show(name: RunName, as_json: Json = False) -> None:
-    """Show a run: its settings, its environment and what it came to."""
+@app.command(
+    epilog=example("nas runs show mixpath_mixpath-s1_digits-1", "nas runs show mixpath_mixpath-s1_digits-1 --statistics")
+)
+def show(
+    name: RunName,
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics", help="Of a supernet: the law of its sums of paths, γ and β, the paths' likeness, accuracies."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a run: its settings, its environment and what it came to; or the statistics of a supernet, measured once."""
     run = run_at(name)
+    if statistics:
+        show_statistics(run, as_json)
+        return
     data, parts = summary(run)
     record = run.record
     settings = {f"{part}.{key}": value for part, values in record["plan"]["settings"].items() for key, value in values.items()}
@@ -45,6 +59,16 @@ def show(name: RunName, as_json: Json = False) -> None:
     text = [*parts, "", facts({**plan, **settings}), "", facts(record["environment"])]
     answer("runs show", {**data, **more}, as_json, text if not more["error"] else [*text, "", f"error: {more['error']}"])
     note(f"next: {following(run)}")
+
+
+def show_statistics(run: Run, as_json: bool) -> None:
+    from nas_suite import statistics
+    from nas_suite.cli.statistics import tables
+
+    with watching(f"statistics of {run.name}", "scores") as progress:
+        found = statistics.of_run(run, progress)
+    answer("runs show", {"run": brief(run), "statistics": found}, as_json, tables(found))
+    note(f"plots: nas report {handle(run)}")
 
 
 @app.command(epilog=example("nas runs resume mixpath_mixpath-s1_digits-1"))
