@@ -31,6 +31,9 @@ from nas_suite.spaces import SPACES
 from nas_suite.standalone import Recipe, Standalone
 
 
+RESIDENT = 4 << 30  # images of fewer bytes lie on the device as a whole
+
+
 def new_run(kind: str, stem: str, plan: Plan, out: Path | None, **more: Any) -> Run:
     """A fresh run of a kind (supernet, search, retrain), numbered under `runs_root` unless `out` names its folder."""
     now = datetime.now().isoformat(timespec="milliseconds")
@@ -67,8 +70,9 @@ class Setting:
 
     @property
     def problem(self) -> Problem:
-        s = self.splits
-        return Problem(self.space, s.train, s.val, s.mean, s.std, self.compute, self.plan.seed)
+        s, device = self.splits, self.compute.device
+        train, val = (images.to(device) if images.x.numel() < RESIDENT else images for images in (s.train, s.val))
+        return Problem(self.space, train, val, s.mean, s.std, self.compute, self.plan.seed)
 
 
 def prepare(plan: Plan) -> Setting:
