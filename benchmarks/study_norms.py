@@ -64,16 +64,17 @@ def name_of(norm: str, m: int) -> str:
     return f"m{m}-{norm}"
 
 
-def trained(path: Path, plan: Plan, progress: Any) -> Run:
-    """The supernet's run at `path`, trained to its end; BadInput where another plan made it."""
+def begun(given: argparse.Namespace, norm: str, m: int) -> Run | None:
+    """The supernet's run, if there is one; BadInput where another plan made it."""
+    path, plan = given.out / name_of(norm, m), plan_of(given, norm, m)
     if not (path / RECORD).exists():
-        return pipeline.train_supernet(plan, path, progress)
+        return None
     run = Run.open(path)
     for part, values in plan.settings.items():
         for name, value in values.items():
             if (former := run.record["plan"]["settings"][part].get(name)) != json.loads(json.dumps(value)):
                 raise BadInput(f"{path} was made with {part}.{name} = {former!r}, not {value!r}: choose another --out")
-    return pipeline.resume(run, progress)
+    return run
 
 
 def chosen(space: Any, given: argparse.Namespace) -> Iterator[tuple[int, Arch]]:
@@ -120,15 +121,14 @@ def work(given: argparse.Namespace, norm: str, m: int) -> None:
 
     torch.set_num_threads(1)
     name = name_of(norm, m)
-    score(trained(given.out / name, plan_of(given, norm, m), spoken(f"{name} trains")), given)
+    run, say = begun(given, norm, m), spoken(f"{name} trains")
+    run = pipeline.resume(run, say) if run else pipeline.train_supernet(plan_of(given, norm, m), given.out / name, say)
+    score(run, given)
 
 
 def finished(given: argparse.Namespace, norm: str, m: int) -> bool:
-    path = given.out / name_of(norm, m)
-    if not (path / RECORD).exists():
-        return False
-    run = Run.open(path)
-    return run.record["status"] == "done" and len(run.lines(SCORES)) == m * given.each + given.random
+    run = begun(given, norm, m)
+    return run is not None and run.record["status"] == "done" and len(run.lines(SCORES)) == m * given.each + given.random
 
 
 def work_all(given: argparse.Namespace) -> None:
