@@ -102,12 +102,12 @@ def data_set(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return about | {
         "classes": list(splits.classes),
         "image": {"channels": channels, "height": height, "width": width, "mean": splits.mean, "std": splits.std},
-        "train": split(splits.train),
-        "val": split(splits.val),
+        "train": split(splits.train, len(splits.classes)),
+        "val": split(splits.val, len(splits.classes)),
         "fingerprint": splits.fingerprint,
     }
 
 
-def split(images: Images) -> dict[str, Any]:
+def split(images: Images, classes: int) -> dict[str, Any]:
     """How many images there are, in all and of each class."""
-    return {"images": len(images), "by_class": torch.bincount(images.y).tolist()}
+    return {"images": len(images), "by_class": torch.bincount(images.y, minlength=classes).tolist()}
