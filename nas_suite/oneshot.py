@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_suite.data.batches import Augment, Batch, Batches, clean
+from nas_suite.data.batches import Augment, Batch, Batches, Clean
 from nas_suite.data.images import Images
 from nas_suite.engine import Compute, Cosine, Descent, Diverged, decayed
 from nas_suite.method import Method, Problem
@@ -127,14 +127,14 @@ class OneShot(Method):
     def scoring(self) -> "Scoring":
         """Scores with this supernet as it is now."""
         p = self.problem
-        calibration = self.prepared(p.train.take(self.calib_images, p.seed)) if self.calibrate else []
+        calibration = self.prepared(p.train.take(self.calib_images, p.seed), whole=True) if self.calibrate else []
         val = p.val.take(self.score_images, p.seed) if self.score_images else p.val
         return Scoring(self.supernet, p.compute, calibration, self.prepared(val))
 
-    def prepared(self, images: Images) -> list[AnyBatch]:
+    def prepared(self, images: Images, whole: bool = False) -> Clean:
         p = self.problem
         batch = SCORING_BATCH.get(p.compute.device.type, 500)
-        return list(clean(images, batch, p.mean, p.std, p.compute.device))
+        return Clean(images, batch, p.mean, p.std, p.compute.device, whole)
 
     def accuracy(self, arch: Arch, images: Images) -> float:
         return replace(self.scoring, val=self.prepared(images)).accuracy(arch)
@@ -157,13 +157,13 @@ class OneShot(Method):
 class Scoring:
     """Validation accuracy of paths of a supernet, each after its batch norms are calibrated on training images.
 
-    `calibration` and `val` are prepared once; no calibration batches: the running statistics of training are used.
+    Without calibration batches the running statistics of training are used.
     """
 
     supernet: nn.Module
     compute: Compute
-    calibration: Sequence[AnyBatch]
-    val: Sequence[AnyBatch]
+    calibration: Iterable[AnyBatch]
+    val: Iterable[AnyBatch]
 
     def accuracy(self, path: Path) -> float:
         """Share of validation images classified rightly, 0 … 1. The supernet is left as it was."""

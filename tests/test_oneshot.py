@@ -87,6 +87,13 @@ def test_calibration_sees_training_images_and_scoring_validation_ones() -> None:
     assert trained.scoring.calibration == []
 
 
+def test_one_image_left_over_does_not_spoil_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_suite.oneshot.SCORING_BATCH", {"cpu": 31})  # 32 images: one would be left, alone at 1 × 1 px
+    trained = method(stem_stride=2)
+    assert [len(y) for _, y in trained.scoring.calibration] == [31]
+    assert 0.0 <= trained.scorer().score([trained.problem.space.draw(random_for(0, 0))])[0] <= 1.0
+
+
 def test_calibration_can_be_left_out_and_changes_the_score() -> None:
     trained = method()
     for step, batch in enumerate(trained.batches().epoch(0)):

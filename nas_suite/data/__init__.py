@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from nas_suite.registry import Registry
 
 if TYPE_CHECKING:
-    from nas_suite.data.batches import Augment, Batches, clean
+    from nas_suite.data.batches import Augment, Batches, Clean, clean
     from nas_suite.data.download import get
     from nas_suite.data.folder import Folder
     from nas_suite.data.images import Images, Splits
@@ -28,7 +28,7 @@ DATA = Registry(
 )
 
 _HOMES = {
-    "batches": ("Augment", "Batches", "clean"),
+    "batches": ("Augment", "Batches", "Clean", "clean"),
     "download": ("get",),
     "folder": ("Folder",),
     "images": ("Images", "Splits"),
@@ -42,6 +42,7 @@ __all__ = [
     "Augment",
     "Batches",
     "Cifar10",
+    "Clean",
     "DataSet",
     "Digits",
     "FashionMnist",

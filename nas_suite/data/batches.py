@@ -178,3 +178,23 @@ def clean(
     """All images in order, normalised only, the last, incomplete batch included: for evaluation and calibration."""
     for x, y in zip(images.x.split(batch_size), images.y.split(batch_size), strict=True):
         yield normalised(x.to(device), mean, std, dtype, channels_last), y.to(device)
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """`clean` batches that can be gone through again and again; they are prepared anew each time, so that a large split
+    costs no memory. `whole` leaves out an incomplete last batch, unless it is the only one."""
+
+    images: Images
+    batch_size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    device: torch.device | str = "cpu"
+    whole: bool = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        size, images = self.batch_size, self.images
+        if self.whole and len(images) > size and len(images) % size:
+            kept = len(images) // size * size
+            images = Images(images.x[:kept], images.y[:kept])
+        return clean(images, size, self.mean, self.std, self.device)
