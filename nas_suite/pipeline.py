@@ -87,7 +87,7 @@ def prepare(plan: Plan) -> Setting:
     compute = Compute.choose(plan.device, plan.precision)
     if plan.threads:
         torch.set_num_threads(plan.threads)
-    data = DATA.build(plan.data, {"seed": plan.seed, **plan.part("data")})
+    data = DATA.build(plan.data, plan.part("data"))
     splits = data.splits()
     return Setting(plan, data, splits, space_for(plan, splits), compute)
 

@@ -156,3 +156,11 @@ def test_a_damaged_network_is_refused_in_one_line(retrained: Run, tmp_path: Path
     with pytest.raises(BadInput) as caught:
         pipeline.load(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_another_seed_keeps_the_splits_and_another_seed_of_the_data_cuts_them_anew() -> None:
+    def splits(**changed: Any) -> Any:
+        return pipeline.prepare(compose(Plan(), "mixpath-digits", **changed)).splits
+
+    assert splits(seed=1).fingerprint == splits(seed=2).fingerprint
+    assert splits(seed=1).fingerprint != splits(seed=1, sets=["data.seed=1"]).fingerprint
