@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import signal
 import threading
 import time
@@ -32,6 +33,8 @@ class Compute:
     @classmethod
     def choose(cls, device: str = "auto", precision: str = "auto") -> "Compute":
         """`device`: auto, cpu, cuda, cuda:N or mps. `precision`: fp32, bf16, or auto (bf16 where the hardware has it)."""
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?|mps", device):
+            raise BadInput(f"device {device!r} is unknown; there are: auto, cpu, cuda, cuda:N, mps")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -255,8 +258,8 @@ class Meter:
 
 def fit(
     learner: Learner, batches: Batches, epochs: int, run: Run, seed: int = 0, progress: Progress = silent, epochs_apart: int = 1
-) -> None:
-    """Trains `learner` to the end of `epochs`, from the run's newest checkpoint if there is one.
+) -> int:
+    """Trains `learner` to the end of `epochs`, from the run's newest checkpoint if there is one; returns its last step.
 
     Saves every `epochs_apart` epochs, every two minutes and on a signal. What a step does depends on the state, the batch
     and its number alone, so a run that was killed anywhere ends where an unbroken one does, bit for bit on a CPU.
@@ -286,6 +289,7 @@ def fit(
                 save(learner, run, done, meter)
                 saved = time.monotonic()
             signals.check()
+    return done
 
 
 def save(learner: Learner, run: Run, done: int, meter: Meter) -> None:

@@ -3,7 +3,7 @@
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,12 +19,13 @@ from nas_suite.data.images import Splits
 from nas_suite.data.sets import DataSet
 from nas_suite.engine import Compute, Progress, fit, silent
 from nas_suite.errors import BadInput, Interrupted, suggest
+from nas_suite.ground import basis, check_basis, check_finished, check_images, intact, last
 from nas_suite.method import Method, Problem
 from nas_suite.methods import METHODS
 from nas_suite.objective import Objective
-from nas_suite.plan import Plan
+from nas_suite.plan import PATHS, Plan
 from nas_suite.registry import checked, construct, defaults, settable
-from nas_suite.run import TRIALS, Run, runs_root
+from nas_suite.run import TRIALS, Run, handle, runs_root
 from nas_suite.search import Limit, archive, drive, knee, losses_of
 from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
@@ -34,12 +35,12 @@ from nas_suite.standalone import Recipe, Standalone
 RESIDENT = 4 << 30  # images of fewer bytes lie on the device as a whole
 
 
-def new_run(kind: str, stem: str, plan: Plan, out: Path | None, **more: Any) -> Run:
+def new_run(kind: str, stem: str, setting: "Setting", out: Path | None, **more: Any) -> Run:
     """A fresh run of a kind (supernet, search, retrain), numbered under `runs_root` unless `out` names its folder."""
     now = datetime.now().isoformat(timespec="milliseconds")
     record = {
-        "schema": 1, "kind": kind, "status": "running", "created": now, "plan": plan.record(), **more,
-        "environment": environment(),
+        "schema": 1, "kind": kind, "status": "running", "created": now, "plan": settled(setting).record(),
+        "fingerprint": setting.splits.fingerprint, **more, "environment": environment(),
     }  # fmt: skip
     if out is not None:
         return Run.create(out, record)
@@ -75,21 +76,52 @@ class Setting:
         return Problem(self.space, train, val, s.mean, s.std, self.compute, self.plan.seed)
 
 
+def typed(plan: Plan) -> Plan:
+    """The plan with every value of its settings as its annotation says, and one path a block for a single-path method where
+    nobody says otherwise; BadInput where a name, a value or two of them do not fit."""
+    method, space = METHODS.load(plan.method), SPACES.load(plan.space)
+    if not issubclass(space, method.needs):
+        raise BadInput(f"method {plan.method!r} needs a {method.needs.__name__}, which space {plan.space!r} is not")
+    parts = {
+        "method": (method, f"method {plan.method!r}"),
+        "space": (space, f"space {plan.space!r}"),
+        "data": (DATA.load(plan.data), f"data {plan.data!r}"),
+        "retrain": (Recipe, "retrain"),
+    }
+    values = {part: checked(cls, what, plan.part(part)) for part, (cls, what) in parts.items()}
+    if method.single_path and PATHS in settable(space):
+        values["space"].setdefault(PATHS, 1)
+    for part in ("method", "retrain"):
+        cls, what = parts[part]
+        said = {"epochs": 1, "warmup_epochs": 0, **defaults(cls), **values[part]}
+        if said["warmup_epochs"] >= said["epochs"]:
+            raise BadInput(
+                f"{what}: warmup_epochs = {said['warmup_epochs']} must be less than epochs = {said['epochs']}; "
+                f"set {part}.warmup_epochs"
+            )
+    return replace(plan, settings=values)
+
+
 def prepare(plan: Plan) -> Setting:
     """Checks a plan's names and settings, opens its data and builds the space that fits them."""
-    method, retrain = METHODS.load(plan.method), plan.part("retrain")
-    checked(method, f"method {plan.method!r}", plan.part("method"))
-    checked(Recipe, "retrain", retrain)
-    space_class = SPACES.load(plan.space)
-    if not issubclass(space_class, method.needs):
-        raise BadInput(f"method {plan.method!r} needs a {method.needs.__name__}, which space {plan.space!r} is not")
-    checked(space_class, f"space {plan.space!r}", plan.part("space"))
+    plan = typed(plan)
     compute = Compute.choose(plan.device, plan.precision)
     if plan.threads:
         torch.set_num_threads(plan.threads)
     data = DATA.build(plan.data, plan.part("data"))
     splits = data.splits()
+    side = min(splits.train.shape[1:])
+    for part, cls in (("method", METHODS.load(plan.method)), ("retrain", Recipe)):
+        if (pad := {"pad": 0, **defaults(cls), **plan.part(part)}["pad"]) >= side:
+            raise BadInput(f"{part}.pad = {pad} must be less than the side of the images of {plan.data}, {side}")
     return Setting(plan, data, splits, space_for(plan, splits), compute)
+
+
+def prepare_on(run: Run, plan: Plan) -> Setting:
+    """As `prepare`, on the images that `run` was made with; BadInput where they have changed."""
+    setting = prepare(plan)
+    check_images(run, plan.data, setting.splits.fingerprint)
+    return setting
 
 
 def space_for(plan: Plan, splits: Splits) -> SearchSpace:
@@ -148,23 +180,24 @@ def train_supernet(plan: Plan, out: Path | None = None, progress: Progress = sil
     """Trains a supernet; returns its run."""
     setting = prepare(plan)
     method = build(setting)
-    run = new_run("supernet", f"{plan.method}_{plan.space}_{plan.data}", settled(setting), out)
+    run = new_run("supernet", f"{plan.method}_{plan.space}_{plan.data}", setting, out)
     return continue_supernet(run, setting, method, progress)
 
 
 def continue_supernet(run: Run, setting: Setting, method: Method, progress: Progress) -> Run:
-    return work(run, lambda: fit(method, method.batches(), method.epochs, run, setting.plan.seed, progress))
+    return work(run, lambda: {"step": fit(method, method.batches(), method.epochs, run, setting.plan.seed, progress)})
 
 
 def trained(run: Run, plan: Plan | None = None) -> tuple[Setting, Method]:
-    """The method of a supernet run with the weights of its newest checkpoint, on a plan that may change its search."""
+    """The method of a supernet run with its newest weights, the final ones where it is done, on a plan that may change its
+    search; BadInput where these or its images are no longer there."""
     if run.record["kind"] != "supernet":
         raise BadInput(f"{run.path} is a {run.record['kind']} run, not a trained supernet")
-    setting = prepare(plan or Plan.from_record(run.record["plan"]))
-    method = build(setting)
-    loaded = run.load()
+    loaded = last(run)
     if loaded is None:
-        raise BadInput(f"{run.path} holds no checkpoint yet; `nas runs resume {run.name}` trains it")
+        raise BadInput(f"{run.path} holds no checkpoint yet; `nas runs resume {handle(run)}` trains it")
+    setting = prepare_on(run, plan or Plan.from_record(run.record["plan"]))
+    method = build(setting)
     try:
         method.restore(loaded[1])
     except (KeyError, RuntimeError, ValueError) as error:
@@ -172,11 +205,11 @@ def trained(run: Run, plan: Plan | None = None) -> tuple[Setting, Method]:
     return setting, method
 
 
-def check_ground(supernet: Run, plan: Plan) -> None:
-    """BadInput where a search's plan differs from its supernet's in what the weights and the images to judge by hang on."""
-    former = Plan.from_record(supernet.record["plan"])
-    refusal = f"{supernet.name} was trained with {{}} = {{!r}}; a search of it cannot have {{!r}}".format
-    for name in ("method", "space", "data"):
+def check_ground(origin: Run, plan: Plan, deed: str, names: Sequence[str]) -> None:
+    """BadInput where a plan differs from its origin's in one of these names, or in settings of its space or its data."""
+    former = Plan.from_record(origin.record["plan"])
+    refusal = f"{origin.name} was made with {{}} = {{!r}}; {deed} of it cannot have {{!r}}: leave it out".format
+    for name in names:
         if getattr(former, name) != getattr(plan, name):
             raise BadInput(refusal(name, getattr(former, name), getattr(plan, name)))
     for part, cls in (("space", SPACES.load(plan.space)), ("data", DATA.load(plan.data))):
@@ -184,6 +217,12 @@ def check_ground(supernet: Run, plan: Plan) -> None:
         for name, value in wanted.items():
             if lasting(value) != lasting(was.get(name)):
                 raise BadInput(refusal(f"{part}.{name}", was.get(name), value))
+    if "method" in names:
+        cls, what = METHODS.load(plan.method), f"method {plan.method!r}"
+        was, wanted = ({**defaults(cls), **checked(cls, what, p.part("method"))} for p in (former, plan))
+        for name in cls.ground:
+            if was[name] != wanted[name]:
+                raise BadInput(refusal(f"method.{name}", was[name], wanted[name]))
 
 
 def objectives_for(names: Sequence[str], setting: Setting, method: Method) -> list[Objective]:
@@ -213,13 +252,14 @@ def search_supernet(
     progress: Progress = silent,
 ) -> Run:
     """Searches a trained supernet; `plan` is the supernet's with the search's settings changed. Returns the search's run."""
-    check_ground(supernet, plan)
+    check_ground(supernet, plan, "a search", ("method", "space", "data"))
+    check_finished(supernet)
     setting, method = trained(supernet, plan)
     objectives_for(objectives, setting, method)
     method.searcher([], limits_for(bounds, setting.space))  # a limit that nothing meets is refused before a run is made
     run = new_run(
-        "search", f"search_{plan.method}_{plan.space}_{plan.data}", settled(setting), out,
-        supernet=str(supernet.path.resolve()), objectives=list(objectives), limits=dict(bounds),
+        "search", f"search_{plan.method}_{plan.space}_{plan.data}", setting, out,
+        supernet=str(supernet.path.resolve()), basis=basis(supernet), objectives=list(objectives), limits=dict(bounds),
     )  # fmt: skip
     return continue_search(run, setting, method, progress)
 
@@ -249,7 +289,7 @@ def choose(run: Run, best: int | None = None, at_knee: bool = False, arch: str |
         raise BadInput(f"{run.path} is a {run.record['kind']} run: name a search run, or an architecture with --arch")
     found = front(run)
     if not found:
-        raise BadInput(f"{run.path} has no evaluated network yet; `nas runs resume {run.name}` goes on with it")
+        raise BadInput(f"{run.path} has no evaluated network yet; `nas runs resume {handle(run)}` goes on with it")
     if at_knee:
         import numpy as np
 
@@ -260,11 +300,16 @@ def choose(run: Run, best: int | None = None, at_knee: bool = False, arch: str |
 
 
 def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progress: Progress = silent) -> Run:
-    """Trains one architecture from scratch, then opens the test split once. Returns its run, which holds the network."""
+    """Trains one architecture from scratch, then opens the test split once. Returns its run, which holds the network.
+
+    Space and data are the origin's: of other splits, its test images may have chosen the architecture.
+    """
     setting = prepare(plan)
+    check_ground(origin, settled(setting), "a retraining", ("space", "data"))
+    check_images(origin, plan.data, setting.splits.fingerprint)
     learner = standalone(setting, arch)
     run = new_run(
-        "retrain", f"retrain_{plan.space}_{plan.data}", settled(setting), out, origin=str(origin.path.resolve()), arch=arch
+        "retrain", f"retrain_{plan.space}_{plan.data}", setting, out, origin=str(origin.path.resolve()), arch=arch
     )
     return continue_retrain(run, setting, learner, progress)
 
@@ -282,12 +327,12 @@ def standalone(setting: Setting, arch: str) -> Standalone:
 
 def continue_retrain(run: Run, setting: Setting, learner: Standalone, progress: Progress) -> Run:
     def job() -> dict[str, Any]:
-        fit(learner, learner.batches(), learner.recipe.epochs, run, setting.plan.seed, progress)
+        step = fit(learner, learner.batches(), learner.recipe.epochs, run, setting.plan.seed, progress)
         write_network(run, setting.plan.space, setting.space, run.record["arch"], learner.best_weights, setting.splits)
         arch = setting.space.parse(run.record["arch"])
         totals = {name: cost(name, setting.space).total(arch) for name in COSTS}
         best = {"val_accuracy": learner.best[0], "best_epoch": learner.best[1]}
-        return {"result": {"test_accuracy": tested(learner, setting), **best, **totals}}
+        return {"step": step, "result": {"test_accuracy": tested(learner, setting), **best, **totals}}
 
     return work(run, job)
 
@@ -313,25 +358,28 @@ def evaluate(run: Run, plan: Plan, arch: str | None = None) -> dict[str, Any]:
         return {"arch": setting.space.describe(chosen), "test_accuracy": accuracy}
     if kind != "retrain" or arch is not None:
         raise BadInput(f"{run.path} is a {kind} run: name a retrain run, or a supernet run and an architecture with --arch")
-    loaded = run.load()
+    loaded = last(run)
     if run.record["status"] != "done" or loaded is None:
-        raise BadInput(f"{run.path} is not finished; `nas runs resume {run.name}` goes on with it")
-    setting = prepare(plan)
+        raise BadInput(f"{run.path} is not finished; `nas runs resume {handle(run)}` goes on with it")
+    setting = prepare_on(run, plan)
     learner = standalone(setting, run.record["arch"])
     learner.restore(loaded[1])
     return {"arch": run.record["arch"], "test_accuracy": tested(learner, setting)}
 
 
 def resume(run: Run, progress: Progress = silent) -> Run:
-    """Goes on with a run of any kind from its last saved state; a finished one is returned as it is."""
-    if run.record["status"] == "done":
+    """Goes on with a run of any kind from its last saved state; a finished one that is whole is returned as it is."""
+    if run.record["status"] == "done" and intact(run):
         return run
     plan = Plan.from_record(run.record["plan"])
     kind = run.record["kind"]
     if kind == "search":
-        setting, method = trained(Run.open(Path(run.record["supernet"])), plan)
+        supernet = Run.open(Path(run.record["supernet"]))
+        check_finished(supernet)
+        setting, method = trained(supernet, plan)
+        check_basis(run, supernet)
         return continue_search(run, setting, method, progress)
-    setting = prepare(plan)
+    setting = prepare_on(run, plan)
     if kind == "supernet":
         return continue_supernet(run, setting, build(setting), progress)
     return continue_retrain(run, setting, standalone(setting, run.record["arch"]), progress)

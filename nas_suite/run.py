@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -246,6 +247,12 @@ def repair_tail(path: Path) -> None:
 def runs_root() -> Path:
     """Where runs live: NAS_RUNS, or `runs` in the working directory."""
     return Path(os.environ.get("NAS_RUNS") or "runs")
+
+
+def handle(run: Run) -> str:
+    """How to name a run on a shell's command line: by its name where that finds it, else by its folder."""
+    name = run.name if run.path.resolve().parent == runs_root().resolve() else str(run.path)
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
 def run_at(name: str) -> Run:

@@ -13,7 +13,7 @@ FLOORS = (
     ("errors",),
     ("registry", "space", "run", "depthwise"),
     ("data", "plan", "cells", "objective", "engine", "layers", "supernet"),
-    ("cost", "chain", "cellnet", "search", "standalone", "artefact"),
+    ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact"),
     ("method",),
     ("oneshot",),
     ("methods", "spaces"),

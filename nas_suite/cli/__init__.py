@@ -12,9 +12,9 @@ import typer
 
 from nas_suite.cli import data, doctor, recipes, runs, spaces, train
 from nas_suite.cli.answer import note
-from nas_suite.cli.common import Commands, example, handle
+from nas_suite.cli.common import Commands, example
 from nas_suite.errors import BadInput, Interrupted, suggest
-from nas_suite.run import Run
+from nas_suite.run import Run, handle
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer's own, and click's where typer stands on click
 CODES = (

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from nas_suite.errors import BadInput, suggest
 from nas_suite.registry import Registry
-from nas_suite.run import Run, all_runs, runs_root
+from nas_suite.run import all_runs
 
 SETTINGS = "Settings"
 SUFFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
@@ -95,7 +95,16 @@ Recipe = Annotated[
 Config = Annotated[Path | None, typer.Option(help="A TOML file like those of `nas recipe show`.", rich_help_panel=SETTINGS)]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=SETTINGS)]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.", rich_help_panel=SETTINGS)]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Images a step.", rich_help_panel=SETTINGS)]
+BatchSize = Annotated[int | None, typer.Option(min=2, help="Images a step.", rich_help_panel=SETTINGS)]
+CalibImages = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=2,
+        help="Training images that calibrate batch norms before a network is scored.",
+        rich_help_panel=SETTINGS,
+    ),
+]
 Lr = Annotated[float | None, typer.Option(help="Learning rate at its highest.", rich_help_panel=SETTINGS)]
 Device = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="auto", rich_help_panel=SETTINGS)
@@ -114,11 +123,6 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its name or 
 Architecture = Annotated[
     str | None, typer.Option(metavar="TEXT", help="An architecture, as `nas spaces sample` or a search prints it.")
 ]
-
-
-def handle(run: Run) -> str:
-    """How to name a run on a command line: by its name where that finds it, else by its folder."""
-    return run.name if run.path.resolve().parent == runs_root().resolve() else str(run.path)
 
 
 def bounds(words: Sequence[str]) -> dict[str, float]:

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from nas_suite.cli.answer import Table, answer, facts, note
-from nas_suite.cli.common import Commands, Json, RunName, complete_run, example, handle
+from nas_suite.cli.common import Commands, Json, RunName, complete_run, example
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, figure, following, summary
 from nas_suite.errors import BadInput
-from nas_suite.run import Run, all_runs, run_at, runs_root
+from nas_suite.run import Run, all_runs, handle, run_at, runs_root
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Runs: list them, look into one, go on with one, remove some.")
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs: names or folders.", autocompletion=complete_run)]

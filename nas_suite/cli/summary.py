@@ -3,8 +3,7 @@
 from typing import Any
 
 from nas_suite.cli.answer import Table, facts, percent, short
-from nas_suite.cli.common import handle
-from nas_suite.run import LOG, TRIALS, Run
+from nas_suite.run import LOG, TRIALS, Run, handle
 
 Parts = list[Table | str]
 

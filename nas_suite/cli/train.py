@@ -8,6 +8,7 @@ from nas_suite.cli.answer import answer, facts, note, percent
 from nas_suite.cli.common import (
     Architecture,
     BatchSize,
+    CalibImages,
     Config,
     Device,
     Epochs,
@@ -25,12 +26,11 @@ from nas_suite.cli.common import (
     complete_run,
     complete_space,
     example,
-    handle,
 )
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, following, summary
 from nas_suite.errors import BadInput
-from nas_suite.run import Run, newest, run_at
+from nas_suite.run import Run, handle, newest, run_at
 
 WORK = "Train and search"
 app = typer.Typer()
@@ -70,6 +70,7 @@ def train_supernet(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: Lr = None,
+    calib_images: CalibImages = None,
     seed: Seed = None,
     device: Device = None,
     precision: Precision = None,
@@ -84,7 +85,8 @@ def train_supernet(
     from nas_suite.plan import Plan, compose
 
     names = {"method": method, "space": space, "data": data, "seed": seed, "device": device, "precision": precision}
-    plan = compose(Plan(), recipe, config, sets or (), **names, epochs=epochs, batch_size=batch_size, lr=lr)
+    own = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "calib_images": calib_images}
+    plan = compose(Plan(), recipe, config, sets or (), **names, **own)
     each = images_a_step(plan, "method")
     note(f"training {plan.method} on {plan.space} with {plan.data}")
     with watching("train", "images", each) as progress:
@@ -117,6 +119,7 @@ def search(
         list[str] | None,
         typer.Option("--max", metavar="COST=NUMBER", help="An upper bound, such as macs=300M. Repeatable."),
     ] = None,
+    calib_images: CalibImages = None,
     recipe: Recipe = None,
     sets: Sets = None,
     seed: Seed = None,
@@ -136,7 +139,8 @@ def search(
     plan = Plan.from_record(supernet.record["plan"])
     if plan.method != method:
         raise BadInput(f"{handle(supernet)} was trained with {plan.method}, not {method}: nas search {plan.method} --run …")
-    plan = compose(plan, recipe, None, sets or (), seed=seed, device=device, precision=precision, budget=budget)
+    names = {"seed": seed, "device": device, "precision": precision}
+    plan = compose(plan, recipe, None, sets or (), **names, budget=budget, calib_images=calib_images)
     note(f"searching the supernet {handle(supernet)}")
     with watching("search", "networks") as progress:
         found = pipeline.search_supernet(supernet, plan, objective or ("error", "macs"), limits, out, progress)
@@ -171,10 +175,13 @@ def retrain(
 ) -> None:
     """Train one found network from scratch, and test it. Without --best, --knee or --arch: the most accurate one."""
     from nas_suite import pipeline
-    from nas_suite.plan import Plan, compose
+    from nas_suite.plan import Plan, assignments, compose
 
     if sum((best is not None, knee, arch is not None)) > 1:
         raise BadInput("--best, --knee and --arch each choose a network: give one of them")
+    for part, name, _ in assignments(sets or ()):
+        if part == "method":
+            raise BadInput(f"--set method.{name} has no effect on retraining; its settings are retrain.*, such as retrain.lr")
     origin = run_at(run)
     chosen = pipeline.choose(origin, best, knee, arch)
     names = {"seed": seed, "device": device, "precision": precision}
