@@ -10,6 +10,7 @@ from nas_suite import Plan, compose, front, load, retrain, search_supernet, trai
 os.environ.setdefault("NAS_RUNS", tempfile.mkdtemp())  # where runs are written; by default ./runs
 
 quick = ["method.epochs=2", "method.budget=8", "method.population=4", "retrain.epochs=2", "data.limit=256"]
+quick += ["method.warmup_epochs=0", "retrain.warmup_epochs=0"]
 plan = compose(Plan(), "mixpath-digits", sets=quick)  # drop `sets` for a network worth having
 
 supernet = train_supernet(plan)

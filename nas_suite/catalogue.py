@@ -13,6 +13,7 @@ from nas_suite.cost import cost
 from nas_suite.data import DATA
 from nas_suite.data.images import Images
 from nas_suite.data.sets import DataSet
+from nas_suite.errors import BadInput
 from nas_suite.registry import settable
 from nas_suite.space import SearchSpace, SupernetSpace, Variable
 from nas_suite.spaces import SPACES
@@ -20,11 +21,15 @@ from nas_suite.spaces import SPACES
 
 def spaces() -> list[dict[str, Any]]:
     """Every registered space with its default settings."""
-    return [described(name, SPACES.load(name)) for name in SPACES.names()]
+    return [described(name) for name in SPACES.names()]
 
 
-def described(name: str, cls: type) -> dict[str, Any]:
-    space = SPACES.build(name, {})
+def described(name: str) -> dict[str, Any]:
+    """One space; where its package is broken, the reason instead of counts."""
+    try:
+        cls, space = SPACES.load(name), SPACES.build(name, {})
+    except BadInput as error:
+        return {"name": name, "about": str(error), "size": None, "variables": None}
     about = inspect.getdoc(sys.modules[cls.__module__]) or ""
     return {"name": name, "about": about.split("\n")[0], "size": space.size(), "variables": len(space.variables)}
 
@@ -84,7 +89,11 @@ def data_sets() -> list[dict[str, Any]]:
     """Every registered data set: what it is, whether it is on this machine, and where."""
     found = []
     for name in DATA.names():
-        data: DataSet = DATA.build(name, {})
+        try:
+            data: DataSet = DATA.build(name, {})
+        except BadInput as error:
+            found.append({"name": name, "about": str(error), "present": False, "where": None})
+            continue
         about = (inspect.getdoc(type(data)) or "").split("\n")[0]
         found.append({"name": name, "about": about, "present": data.available(), "where": data.where()})
     return found

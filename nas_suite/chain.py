@@ -13,6 +13,8 @@ from nas_suite.layers import DropPath, Head, conv_bn, initialise
 from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, PathSum, mix
 
+WIDEST = 64  # of the width multipliers that spaces accept
+
 
 @dataclass(frozen=True)
 class Site:
@@ -210,9 +212,9 @@ def check_kernels(kernels: Sequence[int], m: int = 1) -> None:
 
 def check_images(width: float, image_size: int, stem_stride: int, channels: int, classes: int) -> None:
     """ValueError unless these settings, which all chains of MixPath share, make a network."""
-    if width <= 0 or image_size < 8 or stem_stride not in (1, 2) or channels < 1 or classes < 2:
+    if not 0 < width <= WIDEST or image_size < 8 or stem_stride not in (1, 2) or channels < 1 or classes < 2:
         raise ValueError(
-            "needs width > 0, image_size >= 8, stem_stride 1 or 2, channels >= 1, classes >= 2; "
+            f"needs 0 < width <= {WIDEST}, image_size >= 8, stem_stride 1 or 2, channels >= 1, classes >= 2; "
             f"got {width}, {image_size}, {stem_stride}, {channels}, {classes}"
         )
 

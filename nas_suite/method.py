@@ -26,9 +26,15 @@ class Problem:
 
 
 class Method(Learner):
-    """A way to search. Implementations are dataclasses: `problem` first, then the settings with the paper's defaults."""
+    """A way to search. Implementations are dataclasses: `problem` first, then the settings with the paper's defaults.
+
+    `single_path` says that it trains one path a block, where a space lets that be chosen and nobody says otherwise; `ground`
+    names the settings that a trained method's weights hang on.
+    """
 
     needs: ClassVar[type[SearchSpace]]
+    single_path: ClassVar[bool] = False
+    ground: ClassVar[tuple[str, ...]] = ()
     problem: Problem
     epochs: int
 

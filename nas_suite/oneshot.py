@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -35,32 +36,33 @@ class OneShot(Method):
     """
 
     needs: ClassVar[type[SupernetSpace]] = SupernetSpace
+    ground: ClassVar[tuple[str, ...]] = ("norm",)
 
     problem: Problem
     norm: Norm = "linear"
     zero_residual: bool = False  # residual sums of paths start as the identity
-    epochs: int = 200
-    batch_size: int = 96
-    lr: float = 0.025
-    min_lr: float = 1e-8
+    epochs: Annotated[int, Ge(1)] = 200
+    batch_size: Annotated[int, Ge(2)] = 96
+    lr: Annotated[float, Gt(0)] = 0.025
+    min_lr: Annotated[float, Ge(0)] = 1e-8
     lr_every: Literal["epoch", "step"] = "epoch"
-    warmup_epochs: int = 0
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
+    warmup_epochs: Annotated[int, Ge(0)] = 0
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    weight_decay: Annotated[float, Ge(0)] = 3e-4
     decay_norms: bool = True
-    clip: float = 5.0
-    label_smoothing: float = 0.0
-    pad: int = 4
+    clip: Annotated[float, Ge(0)] = 5.0
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    pad: Annotated[int, Ge(0)] = 4
     flip: bool = True
-    cutout: int = 16
+    cutout: Annotated[int, Ge(0)] = 16
     calibrate: bool = True
-    calib_images: int = 10_000
-    score_images: int = 0  # validation images that score an architecture; 0: all
+    calib_images: Annotated[int, Ge(2)] = 10_000
+    score_images: Annotated[int, Ge(0)] = 0  # validation images that score an architecture; 0: all
     strategy: Literal["nsga2", "evolution", "random"] = "nsga2"
-    budget: int = 2560  # networks that a search evaluates
-    population: int = 64
-    crossover: float = 0.9
-    mutation: float = 0.0  # of each variable; 0: one over their number
+    budget: Annotated[int, Ge(1)] = 2560  # networks that a search evaluates
+    population: Annotated[int, Ge(2)] = 64
+    crossover: Annotated[float, Ge(0), Le(1)] = 0.9
+    mutation: Annotated[float, Ge(0), Le(1)] = 0.0  # of each variable; 0: one over their number
     supernet: Supernet = field(init=False, repr=False)
     descent: Descent = field(init=False, repr=False)
 

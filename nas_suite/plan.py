@@ -8,17 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nas_suite.errors import BadInput, suggest
-from nas_suite.registry import checked, literal
+from nas_suite.registry import Typed, checked
 
 PARTS = ("method", "space", "data", "retrain")
 ABOUT = ("about", "cost", "expect")
-STARTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("spos", "mixpath-s1"): {"m": 1},
-    ("fairnas", "mixpath-s1"): {"m": 1},
-    ("spos", "mixpath-s2"): {"m": 1},
-    ("fairnas", "mixpath-s2"): {"m": 1},
-}
-"""What a method starts from in a space where neither a recipe of its own nor the user says: one path a block."""
+PATHS = "m"  # the setting of a space that bounds the paths of a block; how many a method wants is the method's matter
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.seed < 0 or self.threads < 0:
             raise BadInput(f"seed and threads must be at least 0, got seed = {self.seed}, threads = {self.threads}")
+        if self.seed >= 1 << 63:
+            raise BadInput(f"seed must be below 2**63, got {self.seed}")
 
     def part(self, name: str) -> dict[str, Any]:
         """The settings of one part, a copy."""
@@ -90,8 +86,8 @@ def recipe(name: str) -> Recipe:
 
 
 def read(plan: Plan, text: str, origin: str) -> Plan:
-    """`plan` with a TOML text laid over it: entries `use = {method, space, data}`, `seed`, `device`, `precision`, `threads`, and one
-    table a part."""
+    """`plan` with a TOML text laid over it: entries `use = {method, space, data}`, `seed`, `device`, `precision`,
+    `threads`, and one table a part."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -113,7 +109,7 @@ def read(plan: Plan, text: str, origin: str) -> Plan:
 
 
 def assignments(words: Iterable[str]) -> list[tuple[str, str, Any]]:
-    """`part.field=value` words as (part, field, value)."""
+    """`part.field=value` words as (part, field, value as it was typed)."""
     found = []
     for word in words:
         key, equals, value = word.partition("=")
@@ -122,7 +118,7 @@ def assignments(words: Iterable[str]) -> list[tuple[str, str, Any]]:
             raise BadInput(f"--set {word!r} is not of the form part.field=value, such as method.lr=0.05")
         if part not in PARTS:
             raise BadInput(f"--set {word!r}: unknown part {part!r}{suggest(part, PARTS)}")
-        found.append((part, name, literal(value)))
+        found.append((part, name, Typed(value)))
     return found
 
 
@@ -142,14 +138,15 @@ def compose(
     plan = base
     if recipe_name:
         plan = replace(read(plan, recipe(recipe_name).text, f"recipe {recipe_name}"), recipe=recipe_name)
-    if given.get("method", plan.method) != plan.method:
-        plan = plan.with_settings("space", STARTS.get((given["method"], plan.space), {}))
+    text = ""
     if config is not None:
         try:
             text = config.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"--config {config} cannot be read: {error}") from None
-        plan = read(plan, text, str(config))
+    if given.get("method", read(plan, text, str(config)).method) != plan.method:  # a recipe's paths are its own method's
+        plan = replace(plan, settings={**plan.settings, "space": {k: v for k, v in plan.part("space").items() if k != PATHS}})
+    plan = read(plan, text, str(config))
     for part, named in (("space", plan.space), ("data", plan.data)):
         if given.get(part, named) != named:  # settings of another space or data set do not carry over
             plan = replace(plan, settings={**plan.settings, part: {}})

@@ -3,9 +3,10 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -26,23 +27,23 @@ class Recipe:
     `ema` the decay a step of the averaged weights that are evaluated, 0 for none.
     """
 
-    epochs: int = 200
-    batch_size: int = 96
-    lr: float = 0.025
-    min_lr: float = 1e-6
+    epochs: Annotated[int, Ge(1)] = 200
+    batch_size: Annotated[int, Ge(2)] = 96
+    lr: Annotated[float, Gt(0)] = 0.025
+    min_lr: Annotated[float, Ge(0)] = 1e-6
     lr_every: Literal["epoch", "step"] = "step"
-    warmup_epochs: int = 5
+    warmup_epochs: Annotated[int, Ge(0)] = 5
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    weight_decay: Annotated[float, Ge(0)] = 3e-4
     decay_norms: bool = False
-    clip: float = 5.0
-    label_smoothing: float = 0.1
-    drop_path: float = 0.0
-    ema: float = 0.0
-    pad: int = 4
+    clip: Annotated[float, Ge(0)] = 5.0
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1
+    drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0
+    ema: Annotated[float, Ge(0), Lt(1)] = 0.0
+    pad: Annotated[int, Ge(0)] = 4
     flip: bool = True
-    cutout: int = 16
+    cutout: Annotated[int, Ge(0)] = 16
 
 
 @dataclass

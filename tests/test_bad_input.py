@@ -38,6 +38,17 @@ DIGITS = ("train-supernet", "mixpath", "--data", "digits", *TINY)
         ((*DIGITS, "--set", "method.population_size=3"), ("no setting 'population_size'", "did you mean 'population'?")),
         ((*DIGITS, "--set", "method.norm=linaer"), ("norm", "linaer", "linear")),
         ((*DIGITS, "--set", "method.epochs=few"), ("epochs", "few", "integer")),
+        ((*DIGITS, "--set", "method.epochs=0"), ("'mixpath': epochs = 0 does not fit: input should be greater than",)),
+        ((*DIGITS, "--set", "method.epochs=true"), ("epochs = True does not fit",)),
+        ((*DIGITS, "--epochs", 3, "--set", "method.warmup_epochs=3"), ("warmup_epochs = 3", "epochs = 3")),
+        ((*DIGITS, "--set", "method.pad=100"), ("method.pad = 100", "8")),
+        ((*DIGITS, "--set", "space.width=inf"), ("width = inf", "finite")),
+        ((*DIGITS, "--set", "space.width=1e9"), ("width <= 64",)),
+        ((*DIGITS, "--set", "data.size=1000000"), ("data.size = 1000000", "4096")),
+        ((*DIGITS, "--set", "data.limit=true"), ("limit = True",)),
+        ((*DIGITS, "--seed", 1 << 70), ("seed", "2**63")),
+        ((*DIGITS, "--device", "meta"), ("'meta'", "cuda:N, mps")),
+        ((*DIGITS, "--device", "mkldnn"), ("'mkldnn'", "cuda:N, mps")),
         ((*DIGITS, "--set", "space.m=9"), ("mixpath-s1", "m must be")),
         ((*DIGITS, "--set", "data.limit=0"), ("limit",)),
         ((*DIGITS, "--set", "retrain.optimizer=sdg"), ("optimizer", "sdg")),
@@ -116,7 +127,11 @@ def test_a_target_that_is_there_is_kept(supernet: Path, tmp_path: Path) -> None:
         (("search", "mixpath", "--max", "mac=3M"), ("mac", "did you mean 'macs'?")),
         (("search", "mixpath", "--set", "space.m=1"), ("space.m", "2", "1")),
         (("search", "mixpath", "--set", "data.limit=50"), ("data.limit", "96", "50")),
-        (("search", "mixpath", "--set", "method.norm=vanilla"), ("does not fit",)),
+        (("search", "mixpath", "--set", "method.norm=vanilla"), ("method.norm", "linear", "vanilla")),
+        (("search", "mixpath", "--set", "method.norm=exponential"), ("method.norm", "linear", "exponential")),
+        (("search", "mixpath", "--calib-images", 1), ("--calib-images",)),
+        (("search", "mixpath", "--set", "method.calib_images=0"), ("calib_images = 0", "greater than or equal to 2")),
+        (("search", "mixpath", "--set", "method.strategy=evolution", "--set", "method.population=0"), ("population = 0",)),
         (("search", "mixpath", "--set", "method.strategy=nsga3"), ("strategy", "nsga3")),
     ],
     ids=lambda value: " ".join(map(str, value))[-60:] if isinstance(value, tuple) else None,
@@ -135,6 +150,7 @@ def test_what_a_run_is_not_good_for_is_refused(supernet: Path) -> None:
     assert "--arch" in nas("evaluate", supernet).error
     assert "12" in nas("evaluate", supernet, "--arch", "e3k3").error
     assert "--best" in nas("retrain", supernet, "--best", 0).error
+    assert "method.lr has no effect" in nas("retrain", supernet, "--set", "method.lr=1").error
 
 
 def test_a_folder_that_is_no_run_is_neither_shown_nor_removed(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import TINY, nas
+from command import TINY, nas, train
 from typer.main import get_command
 
 from nas_suite import cli
 from nas_suite.cli import app, common, progress
 from nas_suite.cli.answer import Table, aligned, finite, short
-from nas_suite.run import Run
+from nas_suite.run import TRIALS, Run
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLEST = "-".join(["e3k3"] * 12)
@@ -463,17 +463,17 @@ def test_from_images_to_a_retrained_network(tmp_path: Path, monkeypatch: pytest.
     assert "test " in nas("runs", "list").out
 
 
-def test_single_path_methods_start_from_one_path_a_block(tmp_path: Path) -> None:
-    from nas_suite.plan import Plan, compose
-
-    assert compose(Plan(), method="spos").part("space") == {"m": 1}
-    assert compose(Plan(), method="mixpath").part("space") == {}
-    assert compose(Plan(), method="fairnas", space="mixpath-s4").part("space") == {}
-    assert compose(Plan(), sets=["space.m=2"], method="spos").part("space") == {"m": 2}
-    assert compose(Plan(), "mixpath-digits", method="spos").part("space")["m"] == 1
-    mine = tmp_path / "mine.toml"
-    mine.write_text("[space]\nm = 3\n")
-    assert compose(Plan(), config=mine, method="spos").part("space") == {"m": 3}
+def test_calib_images_says_how_many_images_calibrate(tmp_path: Path) -> None:
+    assert train(tmp_path / "supernet", "--calib-images", 40).code == 0
+    assert Run.open(tmp_path / "supernet").record["plan"]["settings"]["method"]["calib_images"] == 40
+    values = []
+    for name, words in (("as trained", ()), ("few", ("--calib-images", 2))):
+        assert nas("search", "mixpath", "--run", tmp_path / "supernet", *words, "--out", tmp_path / name).code == 0
+        run = Run.open(tmp_path / name)
+        assert run.record["plan"]["settings"]["method"]["calib_images"] == (words or (0, 40))[1]
+        values.append([(t["arch"], t["values"]["error"]) for t in run.lines(TRIALS)][:6])
+    assert [arch for arch, _ in values[0]] == [arch for arch, _ in values[1]]
+    assert values[0] != values[1]
 
 
 def test_flags_of_a_retraining_go_to_its_own_settings() -> None:

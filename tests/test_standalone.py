@@ -113,6 +113,7 @@ def test_averaged_weights_move_towards_the_networks() -> None:
 @pytest.fixture(scope="module")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     sets = ["data.limit=64", "space.width=0.1", "method.epochs=1", "retrain.epochs=1", "retrain.batch_size=32"]
+    sets += ["method.warmup_epochs=0", "retrain.warmup_epochs=0"]
     plan = compose(Plan(precision="fp32"), "mixpath-digits", sets=sets)
     root = tmp_path_factory.mktemp("retrained")
     supernet = pipeline.train_supernet(plan, root / "supernet")

@@ -17,7 +17,7 @@ def list_data(as_json: Json = False) -> None:
     from nas_suite import catalogue
 
     found = catalogue.data_sets()
-    rows = [(d["name"], "yes" if d["present"] else "no", d["where"], d["about"]) for d in found]
+    rows = [(d["name"], "yes" if d["present"] else "no", d["where"] or "–", d["about"]) for d in found]
     answer("data list", found, as_json, [Table(("data", "present", "where", "about"), rows)])
 
 

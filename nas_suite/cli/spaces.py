@@ -16,7 +16,8 @@ def list_spaces(as_json: Json = False) -> None:
     from nas_suite import catalogue
 
     found = catalogue.spaces()
-    rows = [(s["name"], str(s["variables"]), short(s["size"]), s["about"]) for s in found]
+    counts = [("–", "–") if s["size"] is None else (str(s["variables"]), short(s["size"])) for s in found]
+    rows = [(s["name"], *count, s["about"]) for s, count in zip(found, counts, strict=True)]
     answer("spaces list", found, as_json, [Table(("space", "variables", "networks", "about"), rows)])
 
 

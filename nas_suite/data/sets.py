@@ -12,6 +12,7 @@ from nas_suite.data.images import Images, Splits, assemble, cut, resized
 from nas_suite.data.place import Official
 from nas_suite.errors import BadInput
 
+LARGEST = 4096
 DIGITS = tuple("0123456789")
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -49,6 +50,8 @@ class DataSet(ABC):
         for name, value in (("size", self.size), ("limit", self.limit)):
             if value is not None and value < 1:
                 raise BadInput(f"data.{name} = {value} must be at least 1")
+        if self.size is not None and self.size > LARGEST:
+            raise BadInput(f"data.size = {self.size} must be at most {LARGEST} pixels a side")
 
     @abstractmethod
     def splits(self) -> Splits:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nas_suite.engine import random_for
 from nas_suite.oneshot import OneShot
@@ -17,6 +18,8 @@ class SPOS(OneShot):
     Weights are shared as in the space's supernet, which has one batch norm where paths are summed.
     """
 
+    single_path: ClassVar[bool] = True
+
     norm: Norm = "vanilla"
 
     def paths(self, step: int) -> Sequence[Arch]:
@@ -27,6 +30,8 @@ class SPOS(OneShot):
 class FairNAS(OneShot):
     """FairNAS (Chu et al., ICCV 2021), strict fairness: a step trains as many paths as a variable has options, in which
     every option of every variable is active equally often, and updates once."""
+
+    single_path: ClassVar[bool] = True
 
     norm: Norm = "vanilla"
 
