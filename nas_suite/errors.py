@@ -24,11 +24,12 @@ class Unreachable(BadInput):
 
 
 class Interrupted(Exception):
-    """A signal asked to stop; everything up to the last step is saved. `run` is the folder of the run that was stopped."""
+    """A signal asked to stop. `run` is the folder of the run that was stopped; `whole` says whether everything up to the
+    last step is saved, rather than up to the last checkpoint."""
 
-    def __init__(self, number: int, run: str = "") -> None:
+    def __init__(self, number: int, run: str = "", whole: bool = True) -> None:
         super().__init__(signal.Signals(number).name)
-        self.number, self.run = number, run
+        self.number, self.run, self.whole = number, run, whole
         self.exit_code = 128 + number
 
 

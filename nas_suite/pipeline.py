@@ -1,7 +1,7 @@
 """The story in order: plan, problem, train a supernet, search it, retrain what was found, evaluate, resume."""
 
 import platform
-import re
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,7 +25,7 @@ from nas_suite.methods import METHODS
 from nas_suite.objective import Objective
 from nas_suite.plan import PATHS, Plan
 from nas_suite.registry import checked, construct, defaults, settable
-from nas_suite.run import TRIALS, Run, handle, runs_root
+from nas_suite.run import TRIALS, Run, handle
 from nas_suite.search import Limit, archive, drive, knee, losses_of
 from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
@@ -44,8 +44,7 @@ def new_run(kind: str, stem: str, setting: "Setting", out: Path | None, **more: 
     }  # fmt: skip
     if out is not None:
         return Run.create(out, record)
-    taken = [int(m[1]) for p in runs_root().glob(f"{stem}-*") if (m := re.fullmatch(rf"{re.escape(stem)}-(\d+)", p.name))]
-    return Run.create(runs_root() / f"{stem}-{max(taken, default=0) + 1}", record)
+    return Run.numbered(stem, record)
 
 
 def environment() -> dict[str, str]:
@@ -165,11 +164,13 @@ def work(run: Run, job: Any) -> Run:
     """Runs `job()` in a locked run and keeps its status true: running, then done, interrupted or failed."""
     with run.locked():
         try:
+            run.tidy()
             run = run.update(status="running")
             result = job() or {}
-        except Interrupted as stop:
+        except (Interrupted, KeyboardInterrupt) as stop:
             run.update(status="interrupted")
-            raise Interrupted(stop.number, str(run.path)) from None
+            number, whole = (stop.number, True) if isinstance(stop, Interrupted) else (int(signal.SIGINT), False)
+            raise Interrupted(number, str(run.path), whole) from None
         except Exception as error:
             run.update(status="failed", error=str(error))
             raise

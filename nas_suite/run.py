@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +16,16 @@ from typing import Any, TextIO
 from nas_suite.errors import BadInput, Missing, suggest
 
 RECORD, LOG, TRIALS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "checkpoint-"
+PART = ".part"  # the end of the name of a file that is not whole yet
 KEPT = 2  # checkpoints: the newest and the one before it
+PATIENCE = 1.0  # seconds; whoever looks at a run's state holds its lock for a moment
+STATUSES = ("running", "interrupted", "failed", "done")
+NEEDED = {"supernet": (), "search": ("supernet", "objectives", "limits"), "retrain": ("arch",)}  # of a record, by its kind
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """The whole of `data` stands at `path`, or what stood there before; BadInput where the disk refuses."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     with writing(path.parent):
         try:
             with open(part, "wb") as file:
@@ -30,6 +36,61 @@ def write_atomic(path: Path, data: bytes) -> None:
         finally:
             part.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """As `write_atomic`, where nothing stands at `path` yet; False where something does, which stays."""
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links: here a kill can leave half a file
+            with open(path, "xb") as file:
+                file.write(data)
+    except FileExistsError:
+        return False
+    finally:
+        part.unlink(missing_ok=True)
+    sync(path.parent)
+    return True
+
+
+def as_json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1) + "\n").encode()
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def fault(record: Mapping[str, Any]) -> str:
+    """What is wrong with a record of a run, in words; nothing where it can be worked with."""
+    kind, status, plan = (record.get(key) for key in ("kind", "status", "plan"))
+    if kind not in NEEDED:
+        return f"kind is {kind!r}; there are: {', '.join(NEEDED)}"
+    if status not in STATUSES:
+        return f"status is {status!r}; there are: {', '.join(STATUSES)}"
+    if not isinstance(record.get("created"), str):
+        return "created is no text"
+    if not isinstance(plan, dict) or not all(isinstance(plan.get(name), str) for name in ("method", "space", "data")):
+        return "plan names no method, space and data"
+    if not isinstance(parts := plan.get("settings"), dict) or not all(isinstance(part, dict) for part in parts.values()):
+        return "plan has no settings by part"
+    lacking = [key for key in NEEDED[kind] if key not in record]
+    return f"it has no {lacking[0]}, which a {kind} run needs" if lacking else ""
 
 
 def sync(folder: Path) -> None:
@@ -66,15 +127,35 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, record: Mapping[str, Any]) -> "Run":
-        """A new run; BadInput where something is there already or nothing can be written."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            hint = f"`nas runs resume {path}` goes on with it, " if (path / RECORD).exists() else ""
-            raise BadInput(f"{path} is already there; {hint}--out names another folder")
+        """A new run; BadInput where something is there already or nothing can be written.
+
+        Of several processes that ask for one path at a time, one gets it.
+        """
         with writing(path.parent):
-            path.mkdir(parents=True, exist_ok=True)
-        run = cls(path, dict(record))
-        write_atomic(path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
-        return run
+            taken = path.exists() and (not path.is_dir() or any(not p.name.endswith(PART) for p in path.iterdir()))
+            if not taken:
+                path.mkdir(parents=True, exist_ok=True)
+                taken = not write_new(path / RECORD, as_json(record))
+        if taken:
+            hint = f"`nas runs resume {quoted(str(path))}` goes on with it, " if (path / RECORD).exists() else ""
+            raise BadInput(f"{path} is already there; {hint}--out names another folder")
+        return cls(path, dict(record))
+
+    @classmethod
+    def numbered(cls, stem: str, record: Mapping[str, Any]) -> "Run":
+        """A new run under `runs_root` with the next free number; a number is never given to two processes."""
+        root = runs_root()
+        with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
+            matches = (re.fullmatch(rf"{re.escape(stem)}-(\d+)", p.name) for p in root.glob(f"{stem}-*"))
+            number = max((int(m[1]) for m in matches if m), default=0) + 1
+            while True:
+                try:
+                    (root / f"{stem}-{number}").mkdir()
+                    break
+                except FileExistsError:
+                    number += 1
+        return cls.create(root / f"{stem}-{number}", record)
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -87,27 +168,44 @@ class Run:
             raise BadInput(f"{path / RECORD} cannot be read ({error}); `nas runs list` shows what there is") from None
         if not isinstance(record, dict) or record.get("schema") != 1:
             raise BadInput(f"{path / RECORD} is not a run record of this version (schema 1)")
+        if wrong := fault(record):
+            raise BadInput(f"{path / RECORD} is not a run record of ours: {wrong}; `nas runs list` shows what there is")
         return cls(path, record)
 
     def update(self, **fields: Any) -> "Run":
         """The run with these fields of its record changed, on disk too."""
         record = {**self.record, **fields}
-        write_atomic(self.path / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        write_atomic(self.path / RECORD, as_json(record))
         return Run(self.path, record)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the run for this process; BadInput where another process is at work in it."""
+    def locked(self, patience: float = PATIENCE) -> Iterator[None]:
+        """Holds the run for this process; BadInput where another process holds it for longer than `patience` seconds."""
         import fcntl
 
         with writing(self.path):
             handle = open(self.path / ".lock", "a+")  # noqa: SIM115
         with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BadInput(f"{self.path} is being written by another process; wait for it or stop it") from None
+            until = time.monotonic() + patience
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= until:
+                        said = f"{self.path} is being written by another process; wait for it or stop it"
+                        raise BadInput(said) from None
+                time.sleep(0.02)
             yield
+
+    def tidy(self) -> None:
+        """Removes what processes that were killed left half written. To be called with the run locked."""
+        for part in self.path.glob(".part-*"):
+            shutil.rmtree(part, ignore_errors=True)
+        for part in self.path.glob(f".*{PART}"):
+            pid = part.name.split(".")[-2]
+            if not pid.isdigit() or int(pid) == os.getpid() or not alive(int(pid)):  # a report is written without the lock
+                part.unlink(missing_ok=True)
 
     @property
     def state(self) -> str:
@@ -116,7 +214,7 @@ class Run:
         if status != "running":
             return status
         try:
-            with self.locked():
+            with self.locked(patience=0.0):
                 return "stopped"
         except BadInput:
             return status
@@ -137,7 +235,11 @@ class Run:
         file = self.path / name
         if not file.exists():
             return []
-        return [line for line in map(parsed, file.read_text().split("\n")[:-1]) if line is not None]
+        return [line for line in map(parsed, file.read_text(errors="replace").split("\n")[:-1]) if line is not None]
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl that tell of an epoch."""
+        return [line for line in self.lines(LOG) if isinstance(line.get("epoch"), int)]
 
     def rewrite(self, name: str, lines: list[dict[str, Any]]) -> None:
         """Replaces a .jsonl file by exactly these lines."""
@@ -249,16 +351,20 @@ def runs_root() -> Path:
     return Path(os.environ.get("NAS_RUNS") or "runs")
 
 
+def quoted(word: str) -> str:
+    """A name or path as a shell takes it, never for an option."""
+    return shlex.quote(f"./{word}" if word.startswith("-") else word)
+
+
 def handle(run: Run) -> str:
     """How to name a run on a shell's command line: by its name where that finds it, else by its folder."""
-    name = run.name if run.path.resolve().parent == runs_root().resolve() else str(run.path)
-    return shlex.quote(f"./{name}" if name.startswith("-") else name)
+    return quoted(run.name if run.path.resolve().parent == runs_root().resolve() else str(run.path))
 
 
 def run_at(name: str) -> Run:
     """The run of a path or of a name under `runs_root`."""
     for path in (Path(name), runs_root() / name):
-        if (path / RECORD).exists():
+        if os.path.exists(path / RECORD):  # False, not an error, for a name that is too long
             return Run.open(path)
     known = [run.name for run in all_runs()]
     raise BadInput(f"no run {name!r} (looked at {name} and under {runs_root()}){suggest(name, known)}")

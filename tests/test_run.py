@@ -3,14 +3,16 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command import nas
 
 from nas_suite.errors import BadInput
-from nas_suite.run import LOG, Run, repair_tail, write_atomic
+from nas_suite.run import LOG, Run, all_runs, handle, repair_tail, run_at, write_atomic
 
 
 @pytest.fixture
@@ -183,3 +185,110 @@ def test_a_full_disk_keeps_the_file_that_stood_there(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
     assert target.read_bytes() == b"before"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+PLAN = {"method": "mixpath", "space": "mixpath-s1", "data": "digits", "settings": {}}
+RECORD = {"schema": 1, "kind": "supernet", "status": "done", "created": "2026-01-01", "plan": PLAN, "environment": {}}
+
+
+def at_once(job: Any, processes: int = 8) -> list[int]:
+    """Exit codes of processes that all begin a job at the same moment: 0, or 42 for BadInput."""
+    start = time.time() + 0.2
+    children = []
+    for _ in range(processes):
+        if (child := os.fork()) == 0:
+            try:
+                time.sleep(max(0.0, start - time.time()))
+                job()
+                os._exit(0)
+            except BadInput:
+                os._exit(42)
+            finally:
+                os._exit(1)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def test_processes_that_begin_at_once_get_a_number_each(tmp_path: Path) -> None:
+    assert at_once(lambda: [Run.numbered("train", {**RECORD, "pid": os.getpid()}) for _ in range(5)]) == [0] * 8
+    runs = all_runs()
+    assert {run.name for run in runs} == {f"train-{number}" for number in range(1, 41)}
+    assert all(sum(run.record["pid"] == other.record["pid"] for other in runs) == 5 for run in runs)
+
+
+def test_of_processes_that_ask_for_one_folder_one_gets_it(tmp_path: Path) -> None:
+    for attempt in range(5):
+        path = tmp_path / f"one{attempt}"
+        codes = at_once(lambda path=path: Run.create(path, {**RECORD, "pid": os.getpid()}))
+        assert sorted(codes) == [0] + [42] * 7
+        assert [p.name for p in path.iterdir()] == ["run.json"]
+
+
+def test_what_a_kill_left_half_written_is_removed_but_not_what_is_being_written(run: Run) -> None:
+    (run.path / ".part-000000003").mkdir()
+    (run.path / ".part-000000003" / "weights.safetensors").write_text("half")
+    dead = os.fork()
+    if dead == 0:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    for pid in (dead, os.getpid(), os.getppid()):
+        (run.path / f".run.json.{pid}.part").write_text("half")
+    run.tidy()
+    assert {p.name for p in run.path.iterdir()} == {"run.json", f".run.json.{os.getppid()}.part"}
+
+
+def test_a_look_at_its_state_does_not_stop_a_run_from_going_on(run: Run) -> None:
+    ready, told = os.pipe()
+    looker = os.fork()
+    if looker == 0:
+        with run.locked():
+            os.write(told, b"x")
+            time.sleep(0.3)
+        os._exit(0)
+    os.read(ready, 1)
+    began = time.monotonic()
+    assert run.update(status="running").state == "running"
+    assert time.monotonic() - began < 0.2
+    with run.locked():
+        pass
+    os.waitpid(looker, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "foo"}, {"status": 3}, {"created": None}, {"plan": {}}, {"plan": {**PLAN, "settings": 1}}, {"kind": "search"}],
+)
+def test_a_foreign_record_is_named_and_passed_over_in_lists(change: dict[str, Any], tmp_path: Path) -> None:
+    Run.create(tmp_path / "runs" / "good", RECORD)
+    Run.create(tmp_path / "runs" / "foreign", {**RECORD, **change})
+    Run.create(tmp_path / "runs" / "bare", {"schema": 1})
+    assert [run.name for run in all_runs()] == ["good"]
+    assert [run["name"] for run in nas("runs", "list", "--json").data] == ["good"]
+    for name in ("foreign", "bare"):
+        for words in (("runs", "show"), ("runs", "resume"), ("report",)):
+            assert "is not a run record of ours" in nas(*words, name).error
+
+
+def test_lines_of_a_log_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "runs" / "supernet", RECORD)
+    run.append(LOG, {"epoch": 0, "step": 4, "loss": 2.0})
+    with open(run.path / LOG, "ab") as file:
+        file.write(b"\xff\xfe\x00garbage\n[1]\n" + b'{"note": "\xff"}\n{"epoch": "x"}\n{"epoch": 1}\n')
+    assert [line["epoch"] for line in run.epochs()] == [0, 1]
+    for words in (("runs", "list"), ("runs", "show", "supernet"), ("report", "supernet")):
+        said = nas(*words)
+        assert said.code == 0, said.err
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"cannot write to .*--out"):
+        Run.create(tmp_path / ("x" * 280), RECORD)
+    with pytest.raises(BadInput, match="no run"):
+        run_at("x" * 280)
+
+
+def test_a_run_is_named_as_a_shell_takes_it(tmp_path: Path) -> None:
+    assert handle(Run(tmp_path / "runs" / "plain-1", {})) == "plain-1"
+    assert handle(Run(tmp_path / "a b; rm", {})) == f"'{tmp_path}/a b; rm'"
+    Run.create(tmp_path / "runs" / "-x", RECORD)
+    assert handle(run_at("./-x")) == "./-x"

@@ -82,7 +82,7 @@ def invoke(args: Sequence[str]) -> int:
         note(f"error: {' '.join(str(error).split())}")
         return error.exit_code
     except Interrupted as stop:
-        note(f"stopped by {stop}; everything up to the last step is saved")
+        note(f"stopped by {stop}; everything up to the last {'step' if stop.whole else 'checkpoint'} is saved")
         note(f"resume with: nas runs resume {handle(Run.open(Path(stop.run)))}")
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from nas_suite.cli.answer import Table, facts, percent, short
-from nas_suite.run import LOG, TRIALS, Run, handle
+from nas_suite.run import TRIALS, Run, handle
 
 Parts = list[Table | str]
 
@@ -22,8 +22,9 @@ def figure(run: Run) -> str:
         return f"{len(run.lines(TRIALS))} networks"
     if "result" in run.record:
         return f"test {percent(run.record['result']['test_accuracy']['best'])}"
-    log = run.lines(LOG)
-    return f"epoch {log[-1]['epoch'] + 1}, loss {log[-1]['loss']:.3f}" if log else ""
+    log = run.epochs()
+    loss = f", loss {log[-1]['loss']:.3f}" if log and isinstance(log[-1].get("loss"), float) else ""
+    return f"epoch {log[-1]['epoch'] + 1}{loss}" if log else ""
 
 
 def summary(run: Run) -> tuple[dict[str, Any], Parts]:
@@ -34,7 +35,7 @@ def summary(run: Run) -> tuple[dict[str, Any], Parts]:
 
 
 def of_training(run: Run) -> tuple[dict[str, Any], Parts]:
-    log = run.lines(LOG)
+    log = run.epochs()
     last = log[-1] if log else {}
     figures = {name: f"{last[name]:.4g}" for name in ("loss", "accuracy", "val_accuracy") if name in last}
     return {"epochs": len(log), "last": last}, [facts({"epochs": len(log), **figures})]

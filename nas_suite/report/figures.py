@@ -9,7 +9,7 @@ from markupsafe import escape
 from nas_suite.report.chart import PALETTE, Axis, Chart, Series
 from nas_suite.report.story import Search, calibration, statistics
 from nas_suite.report.words import percent, plural, said, shown
-from nas_suite.run import LOG, Run
+from nas_suite.run import Run
 
 ROW = 30  # letters of an architecture in one line of a hover
 EPOCH = Axis("epoch", "whole")
@@ -24,7 +24,7 @@ STANDING_OUT = (
 
 def curves(key: str, runs: Sequence[Run]) -> list[Chart]:
     """Loss, accuracy and learning rate by epoch, a line a run; none where no epoch is finished."""
-    logs = [(run, log) for run in runs if (log := run.lines(LOG))]
+    logs = [(run, log) for run in runs if (log := run.epochs())]
     charts = (
         curve(f"{key}-loss", "Loss", Axis("loss"), logs, {"loss": "training"}),
         curve(

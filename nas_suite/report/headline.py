@@ -9,7 +9,7 @@ from nas_suite.report.drawing import caption, drawing
 from nas_suite.report.story import Network, Search, Story
 from nas_suite.report.tables import LOGGED, TITLES
 from nas_suite.report.words import count, listed, many, percent, plural, said, whole
-from nas_suite.run import LOG, Run
+from nas_suite.run import Run
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
 
@@ -70,7 +70,7 @@ def of_network(over: str, told: Story, searches: Sequence[Search], done: Sequenc
 
 def came_about(found: Network, search: Search | None) -> str:
     """How a retrained network was found and trained."""
-    trained = f"was trained from scratch for {plural(len(found.run.lines(LOG)), 'epoch')}."
+    trained = f"was trained from scratch for {plural(len(found.run.epochs()), 'epoch')}."
     if search is None:
         return f"This network {trained}"
     words = [word for word in search.marks.get(found.arch, []) if word != "retrained"]
@@ -89,7 +89,7 @@ def tiles(network: Network) -> list[Tile]:
         found.append(
             Tile("test accuracy", percent(test["best"]), f"after epoch {chosen}; {percent(test['last'])} after the last")
         )
-        best = f"after epoch {chosen}, the best of {len(network.run.lines(LOG))}"
+        best = f"after epoch {chosen}, the best of {len(network.run.epochs())}"
         found.append(Tile("validation accuracy", percent(network.result["val_accuracy"]), best))
     return found + [Tile(COSTS[name], count(value), whole(value)) for name, value in network.costs.items() if name in COSTS]
 
@@ -115,7 +115,7 @@ def of_search(over: str, search: Search) -> Headline:
 
 def of_run(over: str, run: Run) -> Headline:
     """Of a run that has found no network yet: how far it is, and what comes next."""
-    kind, log = run.record["kind"], run.lines(LOG)
+    kind, log = run.record["kind"], run.epochs()
     nothing = "no network evaluated yet" if kind == "search" else "no epoch finished yet"
     title = f"{TITLES[kind].capitalize()}: {plural(len(log), 'epoch') if log else nothing}"
     known = [name for name in ("loss", "accuracy", "val_accuracy") if log and name in log[-1]]

@@ -9,7 +9,7 @@ from nas_suite.report.chart import Chart
 from nas_suite.report.headline import Headline, Picture, headline, picture
 from nas_suite.report.story import Network, Search, Story, networks, spent
 from nas_suite.report.words import count, listed, objective, plural, seconds, size
-from nas_suite.run import LOG, Run
+from nas_suite.run import Run
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def training(told: Story) -> list[Section]:
 def length(run: Run) -> str:
     """How long a run trained, of how long it was to."""
     settings = run.record["plan"]["settings"].get("retrain" if run.record["kind"] == "retrain" else "method", {})
-    done, asked = len(run.lines(LOG)), settings.get("epochs", 0)
+    done, asked = len(run.epochs()), settings.get("epochs", 0)
     batches = f", batches of {settings['batch_size']}" if "batch_size" in settings else ""
     return f"{run.name}: {f'{done} of {asked} epochs' if asked > done else plural(done, 'epoch')}{batches}"
 

@@ -79,7 +79,7 @@ def trained(networks: Sequence[Network]) -> Archs:
 
 def epochs(run: Run) -> Table | None:
     """The figures of every epoch; None where there is none."""
-    log = run.lines(LOG)
+    log = run.epochs()
     if not log:
         return None
     known = [name for name in LOGGED if name in log[0]]
