@@ -8,18 +8,19 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from nas_suite.errors import BadInput, Interrupted
-from nas_suite.run import LOG, Run
+from nas_suite.run import CHECKPOINT, LOG, Run
 
 M = TypeVar("M", bound=nn.Module)
 DIVERGED = 1e4  # a loss above this learns nothing any more
 CPU = torch.device("cpu")
+SPOILT = 1e8  # nor does a weight above this, nor a running variance
 SAVE_SECONDS = 120.0  # checkpoints within an epoch are this far apart
 
 
@@ -242,10 +243,11 @@ class Signals:
 
 @dataclass
 class Meter:
-    """Sums of an epoch's figures, which survive a resume."""
+    """Sums of an epoch's figures and the seconds spent on it, which survive a resume."""
 
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
+    seconds: float = 0.0
 
     def add(self, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():
@@ -264,12 +266,24 @@ def fit(
     Saves every `epochs_apart` epochs, every two minutes and on a signal. What a step does depends on the state, the batch
     and its number alone, so a run that was killed anywhere ends where an unbroken one does, bit for bit on a CPU.
     """
-    steps = len(batches)
     done, meter = resume(learner, run)
-    saved = time.monotonic()
+    try:
+        return descend(learner, batches, epochs, run, seed, progress, epochs_apart, done, meter)
+    except Diverged as error:
+        kept = [int(folder.name[len(CHECKPOINT) :]) for folder in run.checkpoints()[:1]]
+        said = f"what was saved at step {kept[0]} is intact" if kept else "nothing was saved yet"
+        raise Diverged(f"{error}; {said}") from None
+
+
+def descend(
+    learner: Learner, batches: Batches, epochs: int, run: Run, seed: int, progress: Progress, epochs_apart: int,
+    done: int, meter: Meter,
+) -> int:  # fmt: skip
+    """The loop of `fit`, from step `done` in an epoch that `meter` has the figures of."""
+    steps, saved = len(batches), time.monotonic()
     with Signals() as signals:
         for epoch in range(done // steps, epochs):
-            started, first = time.monotonic(), done
+            started = time.monotonic() - meter.seconds
             for batch in batches.epoch(epoch, start=done - epoch * steps):
                 torch.manual_seed(random_for(seed, done).getrandbits(63))
                 figures = learner.step(batch, done)
@@ -278,12 +292,13 @@ def fit(
                 progress(done, steps * epochs, figures)
                 late = time.monotonic() - saved > SAVE_SECONDS
                 if (signals.number or late) and done < (epoch + 1) * steps:
+                    meter.seconds = time.monotonic() - started
                     save(learner, run, done, meter)
                     saved = time.monotonic()
                     signals.check()
             line = {"epoch": epoch, "step": done, **meter.means(), **learner.end_epoch(epoch)}
             seconds = time.monotonic() - started
-            run.append(LOG, {**line, "seconds": round(seconds, 3), "steps_per_second": round((done - first) / seconds, 3)})
+            run.append(LOG, {**line, "seconds": round(seconds, 3), "steps_per_second": round(steps / seconds, 3)})
             meter = Meter()
             if (epoch + 1) % epochs_apart == 0 or epoch + 1 == epochs or signals.number:
                 save(learner, run, done, meter)
@@ -293,14 +308,22 @@ def fit(
 
 
 def save(learner: Learner, run: Run, done: int, meter: Meter) -> None:
-    run.save(done, {**learner.state(), "meter": {"sums": meter.sums, "count": meter.count}})
+    """Writes a checkpoint; Diverged where its weights are beyond use, and what was saved before stays the newest."""
+    state = learner.state()
+    weights = [w for w in state["weights"].values() if w.is_floating_point() and w.numel()]
+    if weights and not (largest := float(torch.stack(torch._foreach_norm(weights, math.inf)).max())) <= SPOILT:
+        raise Diverged(
+            f"weights or running statistics of magnitude {largest:g} at step {done}: training diverged; lower the learning "
+            "rate, clip gradients or use fp32"
+        )
+    run.save(done, {**state, "meter": asdict(meter)})
 
 
 def resume(learner: Learner, run: Run) -> tuple[int, Meter]:
     """Brings learner and log to the newest checkpoint; how many steps it has taken, and the open epoch's sums."""
     loaded = run.load()
     done = loaded[0] if loaded else 0
-    run.rewrite(LOG, [line for line in run.lines(LOG) if line["step"] <= done])
+    run.rewrite(LOG, [line for line in run.epochs() if line.get("step", math.inf) <= done])
     if loaded is None:
         return 0, Meter()
     state = loaded[1]

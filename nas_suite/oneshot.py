@@ -110,8 +110,8 @@ class OneShot(Method):
 
     def advice(self, error: Diverged, step: int, path: Arch) -> str:
         return (
-            f"{error} at step {step}, architecture {self.problem.space.describe(path)}: training diverged; the last "
-            f"checkpoint is intact; lower the learning rate (it is {self.lr:g}), clip gradients (method.clip is "
+            f"{error} at step {step}, architecture {self.problem.space.describe(path)}: training diverged; "
+            f"lower the learning rate (it is {self.lr:g}), clip gradients (method.clip is "
             f"{self.clip:g}) or use fp32"
         )
 

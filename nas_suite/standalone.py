@@ -88,7 +88,7 @@ class Standalone(Learner):
             self.descent.advance()
         except Diverged as error:
             raise Diverged(
-                f"{error} at step {step}: training diverged; the last checkpoint is intact; lower retrain.lr "
+                f"{error} at step {step}: training diverged; lower retrain.lr "
                 f"(it is {self.recipe.lr:g}) or lengthen retrain.warmup_epochs"
             ) from None
         if self.averaged is not None:

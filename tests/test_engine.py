@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,65 @@ def test_a_signal_stops_at_the_next_step_with_everything_saved(tmp_path: Path, n
     assert torch.equal(rest.at, whole.at)
     keys = ("epoch", "step", "loss", "end")
     assert [[line[k] for k in keys] for line in broken.lines(LOG)] == [[line[k] for k in keys] for line in unbroken.lines(LOG)]
+
+
+class Slow(Walk):
+    """Takes a hundredth of a second a step."""
+
+    def step(self, batch: int, step: int) -> dict[str, float]:
+        time.sleep(0.01)
+        return super().step(batch, step)
+
+
+def test_the_seconds_of_an_epoch_are_those_of_all_its_parts(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {"schema": 1})
+
+    def stop(done: int, total: int, figures: Any) -> None:
+        if done in (4, 8, 15):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for _ in range(3):
+        with pytest.raises(Interrupted):
+            fit(Slow(), Tens(), 2, run, progress=stop)
+    fit(Slow(), Tens(), 2, run, progress=stop)
+    assert all(0.1 <= line["seconds"] < 1.0 for line in run.lines(LOG))
+    assert all(line["steps_per_second"] == pytest.approx(10 / line["seconds"], rel=0.01) for line in run.lines(LOG))
+
+
+class Blown(Walk):
+    """Its weights are beyond use after some step, which it notices two steps later."""
+
+    def __init__(self, at: int, value: float) -> None:
+        super().__init__()
+        self.blows, self.value = at, value
+
+    def step(self, batch: int, step: int) -> dict[str, float]:
+        if step >= self.blows + 2:
+            raise Diverged("the loss is inf: training diverged")
+        figures = super().step(batch, step)
+        if step >= self.blows:
+            self.at = torch.tensor([1.0, self.value])
+        return figures
+
+
+@pytest.mark.parametrize("value", [6e29, -6e29, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("blows", "said", "kept"),
+    [
+        (3, "the loss is inf: training diverged; nothing was saved yet", None),
+        (9, "at step 10: training diverged; .*; nothing was saved yet", None),
+        (25, "the loss is inf: training diverged; what was saved at step 20 is intact", 20),
+        (29, "at step 30: training diverged; .*; what was saved at step 20 is intact", 20),
+    ],
+)
+def test_a_divergence_says_what_is_saved_and_saves_nothing_spoilt(
+    tmp_path: Path, value: float, blows: int, said: str, kept: int | None
+) -> None:
+    run = Run.create(tmp_path / "run", {"schema": 1})
+    with pytest.raises(Diverged, match=said):
+        fit(Blown(blows, value), Tens(), 3, run)
+    loaded = run.load()
+    assert (loaded and loaded[0]) == kept
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
