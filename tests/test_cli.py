@@ -463,6 +463,18 @@ def test_from_images_to_a_retrained_network(tmp_path: Path, monkeypatch: pytest.
     assert "test " in nas("runs", "list").out
 
 
+@pytest.mark.parametrize("method", ["spos", "fairnas"])
+def test_a_single_path_method_takes_one_path_in_every_space(method: str, tmp_path: Path) -> None:
+    sets = ("data.size=8", "data.limit=32", "space.width=0.0625", "method.pad=1", "method.batch_size=16", "method.calib_images=16")
+    words = [word for said in (*sets, "method.score_images=16", "space.cells=1") for word in ("--set", said)]
+    folder = tmp_path / "supernet"
+    said = nas("train-supernet", method, "--space", "mixpath-s4", "--data", "digits", *words, "--epochs", 1, "--out", folder)
+    assert said.code == 0, said.err
+    assert Run.open(folder).record["plan"]["settings"]["space"]["m"] == 1
+    found = nas("search", method, "--run", folder, "--budget", 9, "--json").data
+    assert {trial["arch"] for trial in found["front"]} <= {"3", "1", "P"}
+
+
 def test_calib_images_says_how_many_images_calibrate(tmp_path: Path) -> None:
     assert train(tmp_path / "supernet", "--calib-images", 40).code == 0
     assert Run.open(tmp_path / "supernet").record["plan"]["settings"]["method"]["calib_images"] == 40

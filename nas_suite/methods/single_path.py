@@ -10,6 +10,8 @@ from nas_suite.oneshot import OneShot
 from nas_suite.space import Arch
 from nas_suite.supernet import Norm
 
+PATIENCE = 100  # draws of paths that all spell a network
+
 
 @dataclass
 class SPOS(OneShot):
@@ -29,7 +31,8 @@ class SPOS(OneShot):
 @dataclass
 class FairNAS(OneShot):
     """FairNAS (Chu et al., ICCV 2021), strict fairness: a step trains as many paths as a variable has options, in which
-    every option of every variable is active equally often, and updates once."""
+    every option of every variable is active equally often, and updates once. A path that spells nothing is left out where
+    it cannot be avoided, as in a space of one position that may be empty."""
 
     single_path: ClassVar[bool] = True
 
@@ -39,7 +42,8 @@ class FairNAS(OneShot):
         rng = random_for(self.problem.seed, step)
         space = self.problem.space
         rows = max(len(v.options) for v in space.variables)
-        while True:
+        paths: list[Arch] = []
+        for _ in range(PATIENCE):
             columns = []
             for variable in space.variables:
                 options = rng.sample(range(len(variable.options)), len(variable.options))
@@ -47,3 +51,4 @@ class FairNAS(OneShot):
             paths = list(zip(*columns, strict=True))
             if all(space.canonical(path) is not None for path in paths):
                 return paths
+        return [path for path in paths if space.canonical(path) is not None]
