@@ -14,7 +14,7 @@ FLOORS = (
     ("registry", "space", "run", "depthwise"),
     ("data", "plan", "cells", "objective", "engine", "layers", "supernet"),
     ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact"),
-    ("method",),
+    ("method", "multipath"),
     ("oneshot",),
     ("methods", "spaces"),
     ("pipeline", "catalogue"),
