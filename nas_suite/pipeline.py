@@ -25,7 +25,7 @@ from nas_suite.methods import METHODS
 from nas_suite.objective import Objective
 from nas_suite.plan import PATHS, Plan
 from nas_suite.registry import checked, construct, defaults, settable
-from nas_suite.run import TRIALS, Run, handle
+from nas_suite.run import Run, handle
 from nas_suite.search import Limit, archive, drive, knee, losses_of
 from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
@@ -273,7 +273,7 @@ def continue_search(run: Run, setting: Setting, method: Any, progress: Progress)
 
 def front(run: Run) -> list[dict[str, Any]]:
     """The non-dominated trials of a search run, best first in the first objective."""
-    return list(archive(run.lines(TRIALS), signs(run)))
+    return list(archive(run.trials(), signs(run)))
 
 
 def signs(run: Run) -> list[Objective]:

@@ -241,6 +241,12 @@ class Run:
         """The lines of log.jsonl that tell of an epoch."""
         return [line for line in self.lines(LOG) if isinstance(line.get("epoch"), int)]
 
+    def trials(self) -> list[dict[str, Any]]:
+        """The lines of trials.jsonl that tell of a network, evaluated or failed."""
+        fit = {"ok": dict, "failed": type(None)}
+        lines = [line for line in self.lines(TRIALS) if isinstance(line.get("arch"), str)]
+        return [line for line in lines if isinstance(line.get("values"), fit.get(str(line.get("status")), ()))]
+
     def rewrite(self, name: str, lines: list[dict[str, Any]]) -> None:
         """Replaces a .jsonl file by exactly these lines."""
         write_atomic(self.path / name, "".join(json.dumps(line) + "\n" for line in lines).encode())

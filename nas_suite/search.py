@@ -259,7 +259,7 @@ def drive(
     a search that was killed goes on to the same end.
     """
     repair_tail(run.path / TRIALS)
-    recorded = {line["arch"]: line for line in run.lines(TRIALS)}
+    recorded = {line["arch"]: line for line in run.trials()}
     book = Book(objectives, run)
     with Signals() as signals:
         while len(book.trials) < budget and (asked := searcher.ask()):
@@ -304,7 +304,7 @@ class Book:
         self.front = np.empty((0, len(objectives)))
         self.generation = 0
         self.box: tuple[np.ndarray, np.ndarray] | None = None
-        self.written = {line["generation"] for line in run.lines(LOG)}
+        self.written = {line.get("generation") for line in run.lines(LOG)}
 
     def enter(self, trial: dict[str, Any]) -> list[float]:
         """The losses of a trial."""

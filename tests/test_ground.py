@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import nas
 from PIL import Image
 
 from nas_suite import pipeline
 from nas_suite.errors import BadInput
 from nas_suite.plan import Plan
-from nas_suite.run import Run
+from nas_suite.run import TRIALS, Run
 
 NAMES = ["error", "macs"]
 ARCH = "-".join(["e3k3"] * 12)
@@ -139,3 +140,32 @@ def test_a_finished_run_with_a_damaged_end_is_refused_until_it_is_trained_again(
     assert all(torch.equal(weights[key], value) for key, value in kept.items())
     for deed in steps:
         deeds(root)[deed]()
+
+
+@pytest.mark.parametrize("where", ["tested", "write_network"])
+def test_a_hard_stop_after_the_last_step_names_the_command_that_resumes(
+    root: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.open(root / "network").update(status="interrupted")
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(pipeline, where, stop)
+        said = nas("runs", "resume", run.path)
+    assert said.code == 130
+    assert said.err.splitlines()[-2:] == [
+        "stopped by SIGINT; everything up to the last checkpoint is saved",
+        f"resume with: nas runs resume {run.path}",
+    ]
+    assert Run.open(run.path).state == "interrupted"
+    assert pipeline.resume(Run.open(run.path)).record["result"] == run.record["result"]
+
+
+def test_retraining_from_a_search_that_is_not_finished_says_so(root: Path) -> None:
+    found = Run.open(root / "search").update(status="interrupted")
+    found.rewrite(TRIALS, [*found.lines(TRIALS)[:2], {"status": "ok"}])
+    said = nas("retrain", found.path, "--epochs", 1, "--out", root / "made")
+    assert said.code == 0, said.err
+    assert "is not finished: its front is of 2 of 6 networks" in said.err

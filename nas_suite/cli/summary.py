@@ -3,7 +3,7 @@
 from typing import Any
 
 from nas_suite.cli.answer import Table, facts, percent, short
-from nas_suite.run import TRIALS, Run, handle
+from nas_suite.run import Run, handle
 
 Parts = list[Table | str]
 
@@ -19,7 +19,7 @@ def brief(run: Run) -> dict[str, Any]:
 def figure(run: Run) -> str:
     """The one figure that a list of runs shows."""
     if run.record["kind"] == "search":
-        return f"{len(run.lines(TRIALS))} networks"
+        return f"{len(run.trials())} networks"
     if "result" in run.record:
         return f"test {percent(run.record['result']['test_accuracy']['best'])}"
     log = run.epochs()
@@ -44,7 +44,7 @@ def of_training(run: Run) -> tuple[dict[str, Any], Parts]:
 def of_search(run: Run) -> tuple[dict[str, Any], Parts]:
     from nas_suite import pipeline
 
-    trials, found = run.lines(TRIALS), pipeline.front(run)
+    trials, found = run.trials(), pipeline.front(run)
     knee = pipeline.choose(run, at_knee=True) if found else ""
     front = [{"best": k, "arch": t["arch"], "values": t["values"], "knee": t["arch"] == knee} for k, t in enumerate(found, 1)]
     limits, objectives = run.record["limits"], run.record["objectives"]

@@ -190,6 +190,9 @@ def retrain(
         **names, epochs=epochs, batch_size=batch_size, lr=lr,
     )  # fmt: skip
     each = images_a_step(plan, "retrain")
+    if origin.record["kind"] == "search" and origin.record["status"] != "done" and arch is None:
+        budget = origin.record["plan"]["settings"].get("method", {}).get("budget", "?")
+        note(f"{handle(origin)} is not finished: its front is of {len(origin.trials())} of {budget} networks")
     note(f"retraining {chosen}")
     with watching("retrain", "images", each) as progress:
         made = pipeline.retrain(origin, plan, chosen, out, progress)

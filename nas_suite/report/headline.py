@@ -9,7 +9,7 @@ from nas_suite.report.drawing import caption, drawing
 from nas_suite.report.story import Network, Search, Story
 from nas_suite.report.tables import LOGGED, TITLES
 from nas_suite.report.words import count, listed, many, percent, plural, said, whole
-from nas_suite.run import Run
+from nas_suite.run import Run, quoted
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
 
@@ -109,7 +109,7 @@ def of_search(over: str, search: Search) -> Headline:
     values = [Tile(search.title(n), said(n, v)) for n in search.objectives if (v := search.value(arch, n)) is not None]
     known = {tile.name for tile in values}
     figures = [*values, *(tile for tile in tiles(network) if tile.name not in known)]
-    command = f"nas retrain {search.run.name}" + (" --knee" if "knee" in words else "")
+    command = f"nas retrain {quoted(search.run.name)}" + (" --knee" if "knee" in words else "")
     return Headline(over, title, lede, figures, picture(network), arch, command)
 
 
@@ -120,7 +120,7 @@ def of_run(over: str, run: Run) -> Headline:
     title = f"{TITLES[kind].capitalize()}: {plural(len(log), 'epoch') if log else nothing}"
     known = [name for name in ("loss", "accuracy", "val_accuracy") if log and name in log[-1]]
     figures = [Tile(LOGGED[name][0], LOGGED[name][1](log[-1][name]), "last epoch") for name in known]
-    search = f"nas search {run.record['plan']['method']} --run {run.name}"
+    search = f"nas search {run.record['plan']['method']} --run {quoted(run.name)}"
     return Headline(
-        over, title, "", figures, following=search if run.record["status"] == "done" else f"nas runs resume {run.name}"
+        over, title, "", figures, following=search if run.record["status"] == "done" else f"nas runs resume {quoted(run.name)}"
     )

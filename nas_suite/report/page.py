@@ -9,7 +9,7 @@ from nas_suite.report.chart import Chart
 from nas_suite.report.headline import Headline, Picture, headline, picture
 from nas_suite.report.story import Network, Search, Story, networks, spent
 from nas_suite.report.words import count, listed, objective, plural, seconds, size
-from nas_suite.run import Run
+from nas_suite.run import Run, quoted
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def notices(told: Story, searches: Sequence[Search]) -> list[Notice]:
             found.append(Notice(f"{run.name} is still at work; this is what it has written so far."))
         elif state != "done":
             reason = f": {run.record['error']}" if run.record.get("error") else ""
-            found.append(Notice(f"{run.name}: {state}{reason}. To go on with it:", f"nas runs resume {run.name}"))
+            found.append(Notice(f"{run.name}: {state}{reason}. To go on with it:", f"nas runs resume {quoted(run.name)}"))
     for search in searches:
         if search.failed:
             reason = search.failed[0].get("error", "no reason given")

@@ -13,7 +13,7 @@ from nas_suite.cost import COSTS, cost
 from nas_suite.errors import BadInput
 from nas_suite.plan import Plan
 from nas_suite.report.words import Number, objective
-from nas_suite.run import LOG, TRIALS, Run
+from nas_suite.run import LOG, Run
 from nas_suite.space import SearchSpace, Sketch
 
 KINDS = ("supernet", "search", "retrain")
@@ -128,7 +128,7 @@ class Search:
         self.run = run
         self.objectives: list[str] = list(run.record["objectives"])
         self.limits: dict[str, Number] = dict(run.record.get("limits", {}))
-        self.trials = run.lines(TRIALS)
+        self.trials = run.trials()
         self.fine = [trial for trial in self.trials if trial["status"] == "ok"]
         self.failed = [trial for trial in self.trials if trial["status"] != "ok"]
         self.generations = [line for line in run.lines(LOG) if "hypervolume" in line]
@@ -182,4 +182,4 @@ def calibration(entry: Mapping[str, Any]) -> str:
 
 def spent(run: Run) -> Number:
     """Seconds of computing that a run wrote down: its epochs, or its evaluations."""
-    return sum(line.get("seconds", 0.0) for line in run.lines(TRIALS if run.record["kind"] == "search" else LOG))
+    return sum(line.get("seconds", 0.0) for line in (run.trials() if run.record["kind"] == "search" else run.epochs()))

@@ -7,7 +7,7 @@ from typing import Any
 
 from nas_suite.report.story import Network, Search, Story, calibration, spent, statistics
 from nas_suite.report.words import Number, count, number, percent, plural, said, seconds
-from nas_suite.run import LOG, TRIALS, Run
+from nas_suite.run import Run
 
 LOGGED: dict[str, tuple[str, Callable[[Number], str]]] = {
     "loss": ("loss", number),
@@ -136,7 +136,7 @@ def phases(told_of: Story) -> list[Phase]:
 
 def did(run: Run) -> str:
     """How much a run did, and how fast."""
-    lines = run.lines(TRIALS if run.record["kind"] == "search" else LOG)
+    lines = run.trials() if run.record["kind"] == "search" else run.epochs()
     if not lines:
         return "nothing finished yet"
     each = median(line.get("seconds", 0.0) for line in lines)
