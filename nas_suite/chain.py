@@ -212,9 +212,10 @@ def check_kernels(kernels: Sequence[int], m: int = 1) -> None:
 
 def check_images(width: float, image_size: int, stem_stride: int, channels: int, classes: int) -> None:
     """ValueError unless these settings, which all chains of MixPath share, make a network."""
-    if not 0 < width <= WIDEST or image_size < 8 or stem_stride not in (1, 2) or channels < 1 or classes < 2:
+    fine = 0 < width <= WIDEST and 8 <= image_size <= 4096 and stem_stride in (1, 2)
+    if not (fine and 1 <= channels <= 1024 and 2 <= classes <= 10**6):
         raise ValueError(
-            f"needs 0 < width <= {WIDEST}, image_size >= 8, stem_stride 1 or 2, channels >= 1, classes >= 2; "
+            f"needs 0 < width <= {WIDEST}, image_size 8 to 4096, stem_stride 1 or 2, channels 1 to 1024, classes 2 to 10**6; "
             f"got {width}, {image_size}, {stem_stride}, {channels}, {classes}"
         )
 

@@ -465,8 +465,9 @@ def test_from_images_to_a_retrained_network(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("method", ["spos", "fairnas"])
 def test_a_single_path_method_takes_one_path_in_every_space(method: str, tmp_path: Path) -> None:
-    sets = ("data.size=8", "data.limit=32", "space.width=0.0625", "method.pad=1", "method.batch_size=16", "method.calib_images=16")
-    words = [word for said in (*sets, "method.score_images=16", "space.cells=1") for word in ("--set", said)]
+    sets = ("data.size=8", "data.limit=32", "space.width=0.0625", "method.pad=1", "method.batch_size=16")
+    sets += ("method.calib_images=16", "method.score_images=16", "space.cells=1")
+    words = [word for said in sets for word in ("--set", said)]
     folder = tmp_path / "supernet"
     said = nas("train-supernet", method, "--space", "mixpath-s4", "--data", "digits", *words, "--epochs", 1, "--out", folder)
     assert said.code == 0, said.err

@@ -145,6 +145,18 @@ def test_a_width_that_no_network_has_is_refused(space: str, width: float) -> Non
         SPACES.load(space)(width=width)
 
 
+@pytest.mark.parametrize("space", ["mixpath-s1", "mixpath-s2", "mixpath-s3", "mixpath-s4"])
+@pytest.mark.parametrize("settings", [{"classes": 10**20}, {"image_size": 10**20}, {"channels": 10**20}], ids=str)
+def test_images_that_no_network_reads_are_refused(space: str, settings: dict) -> None:
+    with pytest.raises(ValueError, match=r"classes 2 to 10\*\*6"):
+        SPACES.load(space)(**settings)
+
+
+def test_cells_without_end_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 to 64 stacks and cells"):
+        SPACES.load("mixpath-s4")(cells=10**9)
+
+
 @pytest.mark.parametrize("method", METHODS.names())
 @pytest.mark.parametrize("space", SPACES.names())
 def test_a_single_path_method_starts_with_one_path_where_nobody_says_otherwise(method: str, space: str) -> None:

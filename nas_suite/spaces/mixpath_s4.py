@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nas_suite.cellnet import CellNetwork, Place, Skeleton, operation, pool_block, pooling, projection
 from nas_suite.cells import INPUT, OPERATIONS, OUTPUT, CellGraph
-from nas_suite.chain import WIDEST, scaled
+from nas_suite.chain import check_images, scaled
 from nas_suite.errors import BadInput
 from nas_suite.layers import activation, conv_block, initialise
 from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
@@ -45,12 +45,9 @@ class MixPathS4(SupernetSpace):
     def __post_init__(self) -> None:
         if not 1 <= self.m <= 4:
             raise ValueError(f"m must be 1 to 4 (a fifth path would need more edges than NAS-Bench-101 allows), got {self.m}")
-        fine = 0 < self.width <= WIDEST and self.stacks >= 1 and self.cells >= 1
-        if not fine or self.image_size < 8 or self.channels < 1 or self.classes < 2:
-            raise ValueError(
-                f"needs 0 < width <= {WIDEST}, stacks and cells >= 1, image_size >= 8, channels >= 1, classes >= 2; got "
-                f"{self.width}, {self.stacks}, {self.cells}, {self.image_size}, {self.channels}, {self.classes}"
-            )
+        check_images(self.width, self.image_size, 1, self.channels, self.classes)
+        if not (1 <= self.stacks <= 64 and 1 <= self.cells <= 64):
+            raise ValueError(f"needs 1 to 64 stacks and cells, got {self.stacks} and {self.cells}")
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
