@@ -68,6 +68,6 @@ def check_basis(search: Run, supernet: Run) -> None:
     former = search.record.get("basis", now)  # runs of older versions have none
     if former != now:
         raise BadInput(
-            f"{search.name} began with the weights of {supernet.name} at step {former['step']} (sha256 {former['sha256'][:8]}…), "
+            f"{search.name} began with the weights of {supernet.name} at step {former['step']} ({former['sha256'][:8]}…), "
             f"which are now of step {now['step']} ({now['sha256'][:8]}…): its scores cannot be mixed; search the supernet anew"
         )

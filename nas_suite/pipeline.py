@@ -31,7 +31,6 @@ from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
 from nas_suite.standalone import Recipe, Standalone
 
-
 RESIDENT = 4 << 30  # images of fewer bytes lie on the device as a whole
 
 
@@ -309,9 +308,7 @@ def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progres
     check_ground(origin, settled(setting), "a retraining", ("space", "data"))
     check_images(origin, plan.data, setting.splits.fingerprint)
     learner = standalone(setting, arch)
-    run = new_run(
-        "retrain", f"retrain_{plan.space}_{plan.data}", setting, out, origin=str(origin.path.resolve()), arch=arch
-    )
+    run = new_run("retrain", f"retrain_{plan.space}_{plan.data}", setting, out, origin=str(origin.path.resolve()), arch=arch)
     return continue_retrain(run, setting, learner, progress)
 
 
