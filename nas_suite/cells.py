@@ -5,9 +5,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import SupportsInt, TypeAlias
+from typing import Protocol, SupportsInt, TypeAlias, runtime_checkable
 
 from nas_suite.errors import BadInput, suggest
+from nas_suite.space import Arch
 
 INPUT, OUTPUT = "input", "output"
 OPERATIONS = ("conv3x3", "conv1x1", "maxpool3x3")
@@ -110,6 +111,19 @@ class CellGraph:
         for v in range(last - 1, 0, -1):
             widths[v] = widths[v] or max(widths[target] for target in self.targets[v])
         return tuple(widths)
+
+
+@runtime_checkable
+class CellSpace(Protocol):
+    """A space whose networks repeat one cell of NAS-Bench-101's kind, by which they are found again in other such spaces."""
+
+    def cell(self, arch: Arch) -> CellGraph:
+        """The pruned cell of an architecture."""
+        ...
+
+    def spelt(self, cell: CellGraph) -> Arch | None:
+        """The canonical architecture with this pruned cell, None where the space has none."""
+        ...
 
 
 def cell_graph(adjacency: Iterable[Iterable[SupportsInt | str]], names: Iterable[str]) -> CellGraph:

@@ -1,5 +1,6 @@
 """Search spaces in plain words: variables, architectures, paths, blocks and the interface of a space."""
 
+import itertools
 import math
 import random
 from abc import ABC, abstractmethod
@@ -173,6 +174,17 @@ class SearchSpace(ABC):
                 if near is not None and near not in seen:
                     seen.add(near)
                     yield near
+
+    def everything(self) -> Iterator[Arch]:
+        """Every network once, canonical, in lexicographic order; for spaces small enough to be gone through."""
+        for arch in itertools.product(*(range(len(v.options)) for v in self.variables)):
+            if self.canonical(arch) == arch:
+                yield arch
+
+    def depth(self, arch: Arch) -> int:
+        """How many blocks that compute follow each other on the longest way from the image to the classes: the plainest
+        guess at an accuracy."""
+        return sum(1 for _ in self.blocks(arch))
 
     def spellings(self) -> int:
         """The product of the numbers of options: how many tuples `canonical` is defined on."""

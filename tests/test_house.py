@@ -13,17 +13,18 @@ FLOORS = (
     ("errors",),
     ("registry", "space", "run", "depthwise"),
     ("data", "plan", "cells", "objective", "engine", "layers", "supernet"),
-    ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact"),
+    ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact", "tables", "rank"),
     ("method", "multipath"),
     ("oneshot",),
     ("methods", "spaces"),
+    ("importers",),
     ("pipeline", "catalogue"),
     ("statistics", "report"),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))
-FREE = {"__init__", "__main__", "recipes"}  # the public names, the way in, and a folder of data
+FREE = {"__init__", "__main__", "recipes"}  # the public names, the way in, and folders of data
 
 
 def room(module: str) -> str:

@@ -100,6 +100,19 @@ class MixPathS4(SupernetSpace):
         ending = ((*[0] * (branches + 2), 1), (0,) * (branches + 3))
         return CellGraph((first, *between, *ending), (INPUT, *present, "conv1x1", OUTPUT))
 
+    def spelt(self, cell: CellGraph) -> Arch | None:
+        """The positions of a cell of parallel operations before a 1×1 convolution; None for any other cell."""
+        branches = cell.targets[0]
+        if not 1 <= len(branches) <= self.m or len(cell.ops) != len(branches) + 3:
+            return None
+        present = sorted(OPERATIONS.index(cell.ops[v]) + 1 for v in branches if cell.ops[v] in OPERATIONS)
+        arch = (*present, *[0] * (self.m - len(present)))
+        return arch if present and self.cell(arch).module_hash() == cell.module_hash() else None
+
+    def depth(self, arch: Arch) -> int:
+        """Every network of the space is as deep: an operation and a convolution in each cell, stem and classifier."""
+        return 2 * self.stacks * self.cells + 2
+
     def sketch(self, arch: Arch) -> Sketch:
         cell, places = self.cell(arch), list(self.skeleton.places())
         stem, head = self.skeleton.stem_block().input, self.skeleton.head_block().input

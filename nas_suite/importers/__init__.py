@@ -1,0 +1,47 @@
+"""The benchmarks that can be imported: where their files come from, and which module reads them; one entry a benchmark."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from nas_suite.errors import BadInput, suggest
+
+if TYPE_CHECKING:
+    from nas_suite.tables import Draft
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told (bytes or rows that are done, in all)."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published benchmark. `reader` is `module:function`, which takes (file, partial, progress) and returns a `Draft`."""
+
+    name: str
+    about: str
+    space: str
+    reader: str
+    files: tuple[str, ...]
+    """Names under which its files are known, the preferred one first."""
+    home: str
+    """Where its makers tell of it."""
+    url: str = ""
+    """Of the preferred file, where it can be downloaded by itself."""
+    sha256: str = ""
+    bytes: int = 0
+
+    def read(self, file: Path, partial: bool, progress: Progress) -> "Draft":
+        """The table that a file holds; BadInput where it is not one of this benchmark's, cut short or damaged."""
+        module, _, function = self.reader.partition(":")
+        return getattr(importlib.import_module(module), function)(file, partial, progress)
+
+
+PUBLISHED: dict[str, Published] = {found.name: found for found in ()}
+
+
+def published(name: str) -> Published:
+    if name not in PUBLISHED:
+        raise BadInput(f"unknown benchmark {name!r}{suggest(name, PUBLISHED)}")
+    return PUBLISHED[name]
