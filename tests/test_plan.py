@@ -170,7 +170,7 @@ def test_a_single_path_method_starts_with_one_path_where_nobody_says_otherwise(m
 
 
 def test_a_run_records_the_single_path() -> None:
-    from nas_suite.pipeline import prepare, settled
+    from nas_suite.pipeline.setting import prepare, settled
 
     plan = compose(Plan(), method="spos", space="mixpath-s2", data="digits")
     setting = prepare(plan)
