@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from nas_suite.data.place import data_folder
+from nas_suite.disk import as_json, digest, sync
 from nas_suite.errors import BadInput, suggest
-from nas_suite.run import as_json, digest, sync
 from nas_suite.space import Arch
 
 MANIFEST, ARCHS = "manifest.json", "archs.npy"

@@ -11,9 +11,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "nas_suite"
 FLOORS = (
     ("errors",),
+    ("disk",),
     ("registry", "space", "run", "depthwise"),
     ("data", "plan", "cells", "objective", "engine", "layers", "supernet"),
-    ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact", "tables", "rank"),
+    ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact", "tables", "rank", "workers"),
     ("method", "multipath"),
     ("oneshot",),
     ("methods", "spaces"),

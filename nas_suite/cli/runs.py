@@ -1,19 +1,19 @@
 """`nas runs` and `nas report`: what was done, going on with it, and showing it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nas_suite.cli.answer import Table, answer, facts, note
-from nas_suite.cli.common import Commands, Json, RunName, complete_run, example
+from nas_suite.cli.common import Commands, Json, RunName, agreed, complete_run, example
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, figure, following, summary
 from nas_suite.errors import BadInput
 from nas_suite.run import Run, all_runs, handle, run_at, runs_root
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Runs: list them, look into one, go on with one, remove some.")
+UNITS = {"search": "networks", "rank": "networks", "table": "trainings"}
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs: names or folders.", autocompletion=complete_run)]
 
 
@@ -77,8 +77,8 @@ def resume(name: RunName, as_json: Json = False) -> None:
     from nas_suite import pipeline
 
     run = run_at(name)
-    unit = "networks" if run.record["kind"] == "search" else "images"
-    with watching(f"resume {run.name}", unit, 1 if unit == "networks" else batch_size(run)) as progress:
+    unit = UNITS.get(run.record["kind"], "images")
+    with watching(f"resume {run.name}", unit, batch_size(run) if unit == "images" else 1) as progress:
         run = pipeline.resume(run, progress)
     data, parts = summary(run)
     answer("runs resume", data, as_json, parts)
@@ -106,16 +106,6 @@ def rm(
     for run in runs:
         run.remove()
     answer("runs rm", {"removed": [str(run.path) for run in runs]}, as_json, [f"removed {run.path}" for run in runs])
-
-
-def agreed(question: str) -> bool:
-    """Whether the answer on stdin is yes; no answer is none."""
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    reply = sys.stdin.readline()
-    if not sys.stdin.isatty():  # nobody's return key ended the line
-        note("")
-    return reply.strip().lower() in ("y", "yes")
 
 
 def report(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from nas_suite.errors import BadInput, suggest
 
 if TYPE_CHECKING:
+    from nas_suite.data.download import Source
     from nas_suite.tables import Draft
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -27,10 +28,8 @@ class Published:
     """Names under which its files are known, the preferred one first."""
     home: str
     """Where its makers tell of it."""
-    url: str = ""
-    """Of the preferred file, where it can be downloaded by itself."""
-    sha256: str = ""
-    bytes: int = 0
+    official: "Source | None" = None
+    """Where the preferred file can be downloaded, with its checksum."""
 
     def read(self, file: Path, partial: bool, progress: Progress) -> "Draft":
         """The table that a file holds; BadInput where it is not one of this benchmark's, cut short or damaged."""

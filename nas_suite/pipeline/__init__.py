@@ -1,4 +1,4 @@
-"""The story in order: plan, problem, train a supernet, search it, retrain what was found, evaluate, resume."""
+"""The story in order: plan, problem, train a supernet, rank, search it, retrain what was found, evaluate, resume."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from torch import nn
 from nas_suite.artefact import load_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
+from nas_suite.pipeline.making import make, resume_making
+from nas_suite.pipeline.ranking import Request, rank, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
 from nas_suite.pipeline.searching import choose, continue_search, front, search_supernet
 from nas_suite.pipeline.setting import build, check_ground, environment, prepare, prepare_on, space_of, typed
@@ -17,6 +19,7 @@ from nas_suite.run import Run
 from nas_suite.spaces import SPACES
 
 __all__ = [
+    "Request",
     "build",
     "check_ground",
     "choose",
@@ -24,8 +27,10 @@ __all__ = [
     "evaluate",
     "front",
     "load",
+    "make",
     "prepare",
     "prepare_on",
+    "rank",
     "resume",
     "retrain",
     "search_supernet",
@@ -40,14 +45,18 @@ def resume(run: Run, progress: Progress = silent) -> Run:
     """Goes on with a run of any kind from its last saved state; a finished one that is whole is returned as it is."""
     if run.record["status"] == "done" and intact(run):
         return run
-    plan = Plan.from_record(run.record["plan"])
     kind = run.record["kind"]
+    if kind == "rank":
+        return resume_ranking(run, progress)
+    plan = Plan.from_record(run.record["plan"])
     if kind == "search":
         supernet = Run.open(Path(run.record["supernet"]))
         check_finished(supernet)
         setting, method = trained(supernet, plan)
         check_basis(run, supernet)
         return continue_search(run, setting, method, progress)
+    if kind == "table":
+        return resume_making(run, progress)
     setting = prepare_on(run, plan)
     if kind == "supernet":
         return continue_supernet(run, setting, build(setting), progress)
