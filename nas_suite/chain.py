@@ -3,7 +3,7 @@
 import itertools
 import random
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -41,8 +41,8 @@ class ChainSpace(SupernetSpace):
     def head(self) -> Block: ...
 
     @abstractmethod
-    def option(self, at: int, option: int) -> Block:
-        """The stand-alone block that choice block `at` becomes under an option."""
+    def option(self, at: int, option: int) -> Block | None:
+        """The stand-alone block that choice block `at` becomes under an option; None where it is no block at all."""
 
     @abstractmethod
     def choice(self, at: int, norm: str) -> "Choice":
@@ -54,12 +54,14 @@ class ChainSpace(SupernetSpace):
         return Part(variable.name, operations=(variable.labels[option],))
 
     def sketch(self, arch: Arch) -> Sketch:
-        shapes = [*(block.input for _, block in self.blocks(self.valid(arch))), (self.classes, 1, 1)]
-        choices = [self.part(at, option) for at, option in enumerate(arch)]
-        stem = [Part(f"stem{at or ''}") for at in range(len(shapes) - len(choices) - 2)]
-        row = zip([*stem, *choices, Part("head")], itertools.pairwise(shapes), strict=True)
-        parts = tuple(replace(part, input=before, output=after) for part, (before, after) in row)
-        return Sketch(parts, paths=sum(len(part.operations) for part in parts if part.added))
+        stem = [(Part(f"stem{at or ''}"), block) for at, block in enumerate(self.stem())]
+        choices = [(self.part(at, option), self.option(at, option)) for at, option in enumerate(self.valid(arch))]
+        parts, after = [], (self.classes, 1, 1)
+        for part, block in reversed([*stem, *choices, (Part("head"), self.head())]):
+            before = after if block is None else block.input
+            parts.append(replace(part, input=before, output=after))
+            after = before
+        return Sketch(tuple(reversed(parts)), paths=sum(len(part.operations) for part in parts if part.added))
 
     def canonical(self, arch: Arch) -> Arch | None:
         return self.check(arch)
@@ -70,10 +72,9 @@ class ChainSpace(SupernetSpace):
     def blocks(self, path: Path) -> Iterator[tuple[float | Tensor, Block]]:
         yield from ((1.0, block) for block in self.stem())
         for at, choice in enumerate(path):
-            if isinstance(choice, int):
-                yield 1.0, self.option(at, choice)
-            else:
-                yield from ((weight, self.option(at, i)) for i, weight in enumerate(choice))
+            weighed = [(1.0, choice)] if isinstance(choice, int) else [(weight, i) for i, weight in enumerate(choice)]
+            options = ((weight, self.option(at, option)) for weight, option in weighed)
+            yield from ((weight, block) for weight, block in options if block is not None)
         yield 1.0, self.head()
 
     def network(self, arch: Arch) -> nn.Module:
@@ -91,10 +92,19 @@ class Choice(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.branches: list[partial[Tensor]] = []
+        self.branches: list[Callable[[Tensor], Tensor]] = []
 
     def forward(self, x: Tensor, choice: int | Tensor) -> Tensor:
         return mix(self.branches, choice, x)
+
+
+class Alternatives(Choice):
+    """Options that share nothing: each its stand-alone block, or, for None, what enters."""
+
+    def __init__(self, blocks: Sequence[Block | None]) -> None:
+        super().__init__()
+        self.options = nn.ModuleList(nn.Identity() if block is None else block.build() for block in blocks)
+        self.branches = list(self.options)
 
 
 class ChainSupernet(Supernet):
@@ -211,7 +221,7 @@ def check_kernels(kernels: Sequence[int], m: int = 1) -> None:
 
 
 def check_images(width: float, image_size: int, stem_stride: int, channels: int, classes: int) -> None:
-    """ValueError unless these settings, which all chains of MixPath share, make a network."""
+    """ValueError unless these settings, which all chains share, make a network."""
     fine = 0 < width <= WIDEST and 8 <= image_size <= 4096 and stem_stride in (1, 2)
     if not (fine and 1 <= channels <= 1024 and 2 <= classes <= 10**6):
         raise ValueError(

@@ -3,6 +3,7 @@
 from typing import Any
 
 SPACES: dict[str, dict[str, Any]] = {
+    "macro": {"width": 0.125, "image_size": 16},
     "mixpath-s1": {"width": 0.1, "m": 2, "kernels": (3, 5), "image_size": 8},
     "mixpath-s2": {"width": 0.1, "m": 2, "kernels": (3, 5), "image_size": 32, "classes": 10},
     "mixpath-s3": {"width": 0.1, "kernels": (3, 5), "image_size": 32, "classes": 10},

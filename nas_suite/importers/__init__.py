@@ -37,7 +37,19 @@ class Published:
         return getattr(importlib.import_module(module), function)(file, partial, progress)
 
 
-PUBLISHED: dict[str, Published] = {found.name: found for found in ()}
+PUBLISHED: dict[str, Published] = {
+    found.name: found
+    for found in (
+        Published(
+            "macro",
+            "NAS-Bench-Macro: 6,561 networks of eight layers on CIFAR-10, three trainings of 50 epochs each",
+            "macro",
+            "nas_suite.importers.macro:read",
+            ("nas-bench-macro_cifar10.json", "nas_bench_macro.csv", "nas_bench_macro.csv.xz"),
+            "github.com/xiusu/NAS-Bench-Macro",
+        ),
+    )
+}
 
 
 def published(name: str) -> Published:

@@ -5,6 +5,7 @@ from nas_suite.registry import Registry
 SPACES = Registry(
     "space",
     {
+        "macro": "nas_suite.spaces.macro:Macro",
         "mixpath-s1": "nas_suite.spaces.mixpath_s1:MixPathS1",
         "mixpath-s2": "nas_suite.spaces.mixpath_s2:MixPathS2",
         "mixpath-s3": "nas_suite.spaces.mixpath_s3:MixPathS3",
