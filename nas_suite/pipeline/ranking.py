@@ -52,7 +52,9 @@ def rank(request: Request, runs: Sequence[Run] = (), out: Path | None = None, pr
     if not runs and not request.estimators:
         runs = estimating.fitting(table.space, space_of_table(table))
     found = networks(request, runs)
-    list(estimating.of_runs(runs))
+    judged = estimators(request, runs)
+    for source in (source for e in judged for source in e.sources):
+        source.check(found)
     now = datetime.now().isoformat(timespec="milliseconds")
     plan = Plan(method="", space=table.space, data=found.metric.data, settings={"space": table.settings}, seed=request.seed)
     record = {
@@ -60,7 +62,7 @@ def rank(request: Request, runs: Sequence[Run] = (), out: Path | None = None, pr
         "runs": estimating.recorded(runs), "protocol_hash": found.hash, "environment": environment(),
     }  # fmt: skip
     run = Run.create(out, record) if out is not None else Run.numbered(f"rank_{table.name}", record)
-    return continue_ranking(run, found, estimators(request, runs), progress)
+    return continue_ranking(run, found, judged, progress)
 
 
 def resume_ranking(run: Run, progress: Progress = silent) -> Run:
