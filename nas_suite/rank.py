@@ -1,7 +1,7 @@
 """How well scores order networks: Kendall's tau with interval, ties, regret, precision, noise ceiling, paired differences."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -217,18 +217,17 @@ class Ranking:
         top = np.argsort(-self.truth.values, kind="stable")[:count]
         return tau(self.filled[top], self.truth.values[top])
 
-    def growing(self, sizes: Sequence[int], draws: int = 40) -> Iterator[tuple[int, float, float, float]]:
-        """How tau settles with more networks: size, and the mean, 2.5 % and 97.5 % of tau over random subsets of it."""
+    def growing(self, sizes: Sequence[int], draws: int = 40) -> list[tuple[int, float, float, float]]:
+        """How tau settles with more networks: size, and the mean, 2.5 % and 97.5 % of tau over random subsets of it, all drawn
+        from at most `WHOLE` networks."""
         rng = np.random.default_rng((self.truth.seed, 1))
-        for size in sizes:
-            found = []
-            for _ in range(draws):
-                some = rng.choice(len(self.scores), size, replace=False)
-                found.append(tau(self.filled[some], self.truth.values[some]))
-            found = [value for value in found if math.isfinite(value)]
-            if found:
-                low, high = np.quantile(found, [0.025, 0.975])
-                yield size, float(np.mean(found)), float(low), float(high)
+        some = np.sort(rng.permutation(len(self.scores))[:WHOLE])
+        subsets = [rng.permutation(len(some)) < size for size in sizes for _ in range(draws)]
+        if not subsets:
+            return []
+        taus = bootstrap(self.filled[some], self.truth.values[some], np.array(subsets, dtype=np.int64)).reshape(-1, draws)
+        found = [(size, row[np.isfinite(row)]) for size, row in zip(sizes, taus, strict=True)]
+        return [(n, float(t.mean()), *map(float, np.quantile(t, [0.025, 0.975]))) for n, t in found if len(t)]
 
 
 @dataclass(frozen=True)

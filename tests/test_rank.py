@@ -155,7 +155,7 @@ def test_a_truth_with_gaps_is_refused() -> None:
 
 def test_tau_settles_with_more_networks() -> None:
     of = truth(200)
-    grown = list(Ranking(of, scores(of, 0.5)).growing((20, 100)))
+    grown = Ranking(of, scores(of, 0.5)).growing((20, 100))
     assert [size for size, *_ in grown] == [20, 100]
     assert grown[1][3] - grown[1][2] < grown[0][3] - grown[0][2]
 

@@ -47,12 +47,12 @@ def rank(request: Request, runs: Sequence[Run] = (), out: Path | None = None, pr
     """Ranks the networks of a benchmark by estimators, runs and baselines, in this order. Without estimators and runs: by all
     finished supernets of that space under the folder of runs. Returns the ranking's run."""
     table = bench(request.bench)
-    for name in request.estimators:
-        estimating.estimator(name)
     if not runs and not request.estimators:
         runs = estimating.fitting(table.space, space_of_table(table))
     found = networks(request, runs)
-    list(estimating.of_runs(runs))
+    judged = estimators(request, runs)
+    for source in (s for e in judged for s in e.sources if s.quick):
+        source.begin(found)  # a column that is not there is refused before a run is made
     now = datetime.now().isoformat(timespec="milliseconds")
     plan = Plan(method="", space=table.space, data=found.metric.data, settings={"space": table.settings}, seed=request.seed)
     record = {
@@ -60,7 +60,7 @@ def rank(request: Request, runs: Sequence[Run] = (), out: Path | None = None, pr
         "runs": estimating.recorded(runs), "protocol_hash": found.hash, "environment": environment(),
     }  # fmt: skip
     run = Run.create(out, record) if out is not None else Run.numbered(f"rank_{table.name}", record)
-    return continue_ranking(run, found, estimators(request, runs), progress)
+    return continue_ranking(run, found, judged, progress)
 
 
 def resume_ranking(run: Run, progress: Progress = silent) -> Run:
@@ -230,7 +230,7 @@ def write_networks(run: Run, found: Field, texts: Sequence[str], rankings: Seque
         if not ranking.constant:
             n = len(ranking.scores)
             sizes = sorted({int(size) for size in np.geomspace(FEWEST, n, 8) if size < n})
-            entry["growing"] = list(ranking.growing(sizes))
+            entry["growing"] = ranking.growing(sizes)
             entry["regret"] = [(top, ranking.regret(top)) for top in sorted({int(t) for t in np.geomspace(1, n, 30)})]
         drawn["estimators"].append(entry)
     write_atomic(run.path / NETWORKS, (json.dumps(finite(drawn)) + "\n").encode())
