@@ -100,7 +100,7 @@ def import_bench(
     """Turn a published file into a table that opens at once. What is not recognised is refused, and nothing is left."""
     from nas_suite.pipeline import benches
 
-    with watching(f"import {name}", "MB", 1e-6) as progress:
+    with watching(f"import {name}", "") as progress:
         table = benches.take(name, file, partial, lambda done, total: progress(done, total, {}))
     told("bench import", table, as_json)
 
