@@ -14,7 +14,7 @@ FLOORS = (
     ("disk",),
     ("registry", "space", "run", "depthwise"),
     ("data", "plan", "cells", "edgecells", "objective", "engine", "layers", "supernet"),
-    ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact", "tables", "rank", "workers"),
+    ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact", "tables", "rank", "workers", "prefix"),
     ("method", "multipath"),
     ("oneshot",),
     ("methods", "spaces"),

@@ -15,7 +15,7 @@ from nas_suite.cells import INPUT, OPERATIONS, OUTPUT, CellGraph
 from nas_suite.chain import check_images, scaled
 from nas_suite.errors import BadInput
 from nas_suite.layers import activation, conv_block, initialise
-from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
+from nas_suite.space import Arch, Block, Part, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, PathSum, mix
 
 STEM = 128
@@ -211,12 +211,11 @@ class CellSupernet(Supernet):
         self.head = skeleton.head_block().build()
         initialise(self)
 
-    def forward(self, x: Float[Tensor, "n c h w"], path: Path) -> Float[Tensor, "n classes"]:
-        active = active_positions(path)
-        x = self.stem(x)
-        for pool, cell in zip(self.pools, self.cells, strict=True):
-            x = cell(pool(x), path, active)
-        return self.head(x)
+    def stages(self, path: Path) -> list[Stage]:
+        """Every cell runs by the whole path, so that two paths share the stem alone."""
+        key, active = tuple(path), active_positions(path)
+        cells = [(pool, partial(cell, path=path, active=active)) for pool, cell in zip(self.pools, self.cells, strict=True)]
+        return [Stage("stem", self.stem), *(Stage(key, run) for pair in cells for run in pair), Stage("head", self.head)]
 
 
 def active_positions(path: Path) -> tuple[int, ...]:
