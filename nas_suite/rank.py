@@ -227,7 +227,8 @@ class Ranking:
             return []
         taus = bootstrap(self.filled[some], self.truth.values[some], np.array(subsets, dtype=np.int64)).reshape(-1, draws)
         found = [(size, row[np.isfinite(row)]) for size, row in zip(sizes, taus, strict=True)]
-        return [(n, float(t.mean()), *map(float, np.quantile(t, [0.025, 0.975]))) for n, t in found if len(t)]
+        spans = [(n, float(t.mean()), np.quantile(t, [0.025, 0.975])) for n, t in found if len(t)]
+        return [(n, mean, float(low), float(high)) for n, mean, (low, high) in spans]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from command import nas
 from test_ranking import toy
 
 from nas_suite import importers, tables
-from nas_suite.data.download import Archive, Attempts, Source
+from nas_suite.data.download import Attempts
 from nas_suite.errors import Missing
+from nas_suite.importers import Original
 from nas_suite.pipeline import benches
 
 DIGITS = [f"{a}{b}{c}{d}{e}{f}{g}{h}" for a, b, c, d, e, f, g, h in itertools.product("012", repeat=8)]
@@ -124,7 +125,7 @@ def test_bad_words_are_refused_in_one_line(words: tuple[str, ...], message: str)
 
 
 def test_a_benchmark_that_cannot_be_downloaded_says_what_to_bring(monkeypatch: pytest.MonkeyPatch) -> None:
-    about = replace(importers.PUBLISHED["macro"], official=None)
+    about = replace(importers.PUBLISHED["macro"], files=(Original("nas-bench-macro_cifar10.json"),))
     monkeypatch.setitem(importers.PUBLISHED, "macro", about)
     said = nas("bench", "get", "macro")
     assert said.code == 3
@@ -137,7 +138,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Original]:
     """NAS-Bench-Macro's file on a server of this machine."""
     root = tmp_path / "server"
     root.mkdir()
@@ -145,14 +146,20 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
     (root / "nas_bench_macro.csv.xz").write_bytes(content)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Quiet(*args, directory=str(root)))  # type: ignore[misc]
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    archive = Archive("nas_bench_macro.csv.xz", len(content), hashlib.sha256(content).hexdigest())
-    source = Source(f"http://127.0.0.1:{server.server_port}", (archive,))
-    monkeypatch.setitem(importers.PUBLISHED, "macro", replace(importers.PUBLISHED["macro"], official=source))
-    yield source
+    url = f"http://127.0.0.1:{server.server_port}/nas_bench_macro.csv.xz"
+    original = Original("nas_bench_macro.csv.xz", url, hashlib.sha256(content).hexdigest(), len(content))
+    offer(monkeypatch, original)
+    yield original
     server.shutdown()
 
 
-def test_get_asks_downloads_checks_imports_and_cleans_up(served: Source) -> None:
+def offer(monkeypatch: pytest.MonkeyPatch, original: Original) -> None:
+    monkeypatch.setitem(importers.PUBLISHED, "macro", replace(importers.PUBLISHED["macro"], files=(original,)))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_get_asks_downloads_checks_imports_and_cleans_up(served: Original, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    offer(monkeypatch, served if told else replace(served, bytes=0))
     said = nas("bench", "get", "macro", answer="n\n")
     assert said.code == 2
     assert "MB to download" in said.err
@@ -162,9 +169,20 @@ def test_get_asks_downloads_checks_imports_and_cleans_up(served: Source) -> None
     assert nas("bench", "get", "macro", "--yes").code == 2
 
 
-def test_a_download_with_a_wrong_sum_is_refused_and_says_what_to_bring(served: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = Source(served.url, (replace(served.archives[0], sum="0" * 64),))
-    monkeypatch.setitem(importers.PUBLISHED, "macro", replace(importers.PUBLISHED["macro"], official=wrong))
+def test_get_brings_the_file_that_is_named_from_the_mirror_that_is_named(
+    served: Original, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = served.url.rpartition("/")[0]
+    offer(monkeypatch, replace(served, url=f"http://127.0.0.1:9/{served.file}", bytes=0))
+    said = nas("bench", "get", "macro", "--file", "macro.csv")
+    assert "macro has no file 'macro.csv' to download" in said.error
+    assert nas("bench", "get", "macro", "--file", served.file, "--mirror", folder, "--yes").code == 0
+
+
+def test_a_download_with_a_wrong_sum_is_refused_and_says_what_to_bring(
+    served: Original, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, replace(served, sha256="0" * 64))
     said = nas("bench", "get", "macro", "--yes")
     assert said.code == 3
     assert "has the sha256" in said.error
@@ -172,10 +190,8 @@ def test_a_download_with_a_wrong_sum_is_refused_and_says_what_to_bring(served: S
     assert "macro" not in tables.there()
 
 
-def test_without_a_network_it_says_which_file_to_bring(served: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    nowhere = Source("http://127.0.0.1:9", served.archives)
-    monkeypatch.setitem(importers.PUBLISHED, "macro", replace(importers.PUBLISHED["macro"], official=nowhere))
-    with pytest.raises(
-        Missing, match=r"cannot be fetched .*; or bring nas-bench-macro_cifar10.json .*nas bench import macro FILE"
-    ):
-        benches.get("macro", attempts=Attempts(1, 0.0))
+@pytest.mark.parametrize("size", [1000, 0])
+def test_without_a_network_it_says_which_file_to_bring(served: Original, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    offer(monkeypatch, replace(served, url=f"http://127.0.0.1:9/{served.file}", bytes=size))
+    with pytest.raises(Missing, match=r"127.0.0.1:9.* bring nas_bench_macro.csv.xz .*nas bench import macro FILE"):
+        benches.get(benches.download("macro"), attempts=Attempts(1, 0.0))

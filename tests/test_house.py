@@ -13,7 +13,7 @@ FLOORS = (
     ("errors",),
     ("disk",),
     ("registry", "space", "run", "depthwise"),
-    ("data", "plan", "cells", "edgecells", "objective", "engine", "layers", "supernet"),
+    ("data", "plan", "cells", "edgecells", "objective", "engine", "layers", "supernet", "foreign"),
     ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact", "tables", "rank", "workers", "prefix"),
     ("method", "multipath"),
     ("oneshot",),
