@@ -60,6 +60,14 @@ PUBLISHED: dict[str, Published] = {
             "1f76495fa70fa96c234c4bc3ad18c8e8283bec4c2f66f08ef59071b1d286d720",
             36_524_413,
         ),
+        Published(
+            "hw-nas-bench",
+            "HW-NAS-Bench: latency and energy of NAS-Bench-201's networks on six devices",
+            "nasbench201",
+            "nas_suite.importers.hw:read",
+            ("HW-NAS-Bench-v1_0.pickle", "hw_nas_bench_nb201.npz"),
+            "https://github.com/GATECH-EIC/HW-NAS-Bench",
+        ),
     )
 }
 
