@@ -13,7 +13,7 @@ FLOORS = (
     ("errors",),
     ("registry", "space", "run", "depthwise"),
     ("data", "plan", "cells", "objective", "engine", "layers", "supernet"),
-    ("cost", "ground", "chain", "cellnet", "search", "standalone", "artefact", "tables", "rank"),
+    ("cost", "ground", "chain", "cellnet", "cellrows", "search", "standalone", "artefact", "tables", "rank"),
     ("method", "multipath"),
     ("oneshot",),
     ("methods", "spaces"),
