@@ -16,6 +16,16 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Original:
+    """A published file, and where it can be downloaded by itself; what nobody tells of it is left out."""
+
+    file: str
+    url: str = ""
+    sha256: str = ""
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
 class Published:
     """A published benchmark. `reader` is `module:function`, which takes (file, partial, progress) and returns a `Draft`."""
 
@@ -23,14 +33,10 @@ class Published:
     about: str
     space: str
     reader: str
-    files: tuple[str, ...]
-    """Names under which its files are known, the preferred one first."""
+    files: tuple[Original, ...]
+    """Each of which holds a table, the preferred one first."""
     home: str
     """Where its makers tell of it."""
-    url: str = ""
-    """Of the preferred file, where it can be downloaded by itself."""
-    sha256: str = ""
-    bytes: int = 0
 
     def read(self, file: Path, partial: bool, progress: Progress) -> "Draft":
         """The table that a file holds; BadInput where it is not one of this benchmark's, cut short or damaged."""
@@ -38,7 +44,28 @@ class Published:
         return getattr(importlib.import_module(module), function)(file, partial, progress)
 
 
-PUBLISHED: dict[str, Published] = {found.name: found for found in ()}
+NB101 = Published(
+    "nb101",
+    "NAS-Bench-101: accuracies on CIFAR-10 of all 423,624 cells, three trainings each",
+    "nasbench101",
+    "nas_suite.importers.nb101:read",
+    (
+        Original(
+            "nasbench_only108.tfrecord",
+            "https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord",
+            "4c39c3936e36a85269881d659e44e61a245babcb72cb374eacacf75d0e5f4fd1",
+        ),
+        Original(
+            "nasbench_full.tfrecord",
+            "https://storage.googleapis.com/nasbench/nasbench_full.tfrecord",
+            "3d64db8180fb1b0207212f9032205064312b6907a3bbc81eabea10db2f5c7e9c",
+        ),
+    ),
+    "https://github.com/google-research/nasbench",
+)
+"""The sums are those of its README."""
+
+PUBLISHED: dict[str, Published] = {found.name: found for found in (NB101,)}
 
 
 def published(name: str) -> Published:
