@@ -53,6 +53,25 @@ PUBLISHED: dict[str, Published] = {
     found.name: found
     for found in (
         Published(
+            "nb101",
+            "NAS-Bench-101: accuracies on CIFAR-10 of all 423,624 cells, three trainings each",
+            "nasbench101",
+            "nas_suite.importers.nb101:read",
+            (
+                Original(  # the sums are those of its README
+                    "nasbench_only108.tfrecord",
+                    "https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord",
+                    "4c39c3936e36a85269881d659e44e61a245babcb72cb374eacacf75d0e5f4fd1",
+                ),
+                Original(
+                    "nasbench_full.tfrecord",
+                    "https://storage.googleapis.com/nasbench/nasbench_full.tfrecord",
+                    "3d64db8180fb1b0207212f9032205064312b6907a3bbc81eabea10db2f5c7e9c",
+                ),
+            ),
+            "https://github.com/google-research/nasbench",
+        ),
+        Published(
             "nb201",
             "NAS-Bench-201: 15,625 cells trained on CIFAR-10, CIFAR-100 and ImageNet16-120",
             "nasbench201",
