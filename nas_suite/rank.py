@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 
 from nas_suite.errors import BadInput
 
@@ -16,6 +16,7 @@ FEWEST = 10  # networks of which an order says anything
 WHOLE = 20_000  # pairs up to which every resample is as large as the sample
 LEVEL = 0.95
 TOPS = (1, 5, 10)
+FORMS = 2000  # networks up to which quadratic forms are faster than sorting each resample (benchmarks/speed_tables.py)
 BLOCK = 1 << 22  # pairs of networks compared at a time
 
 
@@ -35,7 +36,7 @@ class Estimate:
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
-def tau(x: Float[np.ndarray, " a"], y: Float[np.ndarray, " a"]) -> float:
+def tau(x: Shaped[np.ndarray, " a"], y: Shaped[np.ndarray, " a"]) -> float:
     """Kendall's tau-b; NaN where one of them is constant."""
     from scipy.stats import kendalltau
 
@@ -59,13 +60,18 @@ def resamples(n: int, seed: int, count: int = RESAMPLES) -> Int64[np.ndarray, "r
 def bootstrap(
     x: Float[np.ndarray, " a"], y: Float[np.ndarray, " a"], weights: Int64[np.ndarray, "r a"]
 ) -> Float[np.ndarray, " r"]:
-    """tau-b of (x, y) in each resample; NaN where a resample is constant.
+    """tau-b of (x, y) in each resample; NaN where a resample is constant."""
+    if len(x) <= FORMS:
+        return by_forms(codes(x), codes(y), weights)
+    a, b, places = codes(x), codes(y), np.arange(len(x))
+    rows = (np.repeat(places, w) for w in weights)
+    return np.array([tau(a[row], b[row]) for row in rows])
 
-    With w_i copies of network i the sums over pairs are quadratic forms: Σ w_i w_j s_ij with s_ij = sign(x_i - x_j) ·
-    sign(y_i - y_j), for all resamples one matrix product; ties by the weights of each group of equals.
-    """
-    n = len(x)
-    a, b = codes(x), codes(y)
+
+def by_forms(a: np.ndarray, b: np.ndarray, weights: Int64[np.ndarray, "r a"]) -> Float[np.ndarray, " r"]:
+    """With w_i copies of network i the sums over pairs are quadratic forms: Σ w_i w_j s_ij with s_ij = sign(a_i - a_j) ·
+    sign(b_i - b_j), for all resamples one matrix product; ties by the weights of each group of equals."""
+    n = len(a)
     w = weights.astype(np.float32).T  # exact: sums stay below 2^24
     agreement = np.zeros(weights.shape[0])
     rows = max(1, BLOCK // n)

@@ -33,6 +33,13 @@ def test_each_resample_has_the_tau_that_scipy_finds_of_it() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
+def test_sorting_each_resample_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = truth()
+    forms = rank.bootstrap(scores(of, 0.5), of.values, of.weights[:50])
+    monkeypatch.setattr(rank, "FORMS", 10)
+    np.testing.assert_allclose(rank.bootstrap(scores(of, 0.5), of.values, of.weights[:50]), forms, rtol=1e-12)
+
+
 def test_the_parts_of_the_pair_matrix_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     of = truth()
     whole = rank.bootstrap(scores(of, 0.5), of.values, of.weights[:9])
