@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,18 @@ def test_a_ranking_that_was_stopped_goes_on_and_ends_the_same(
     for one, other in zip(whole.record["result"]["estimators"], resumed.record["result"]["estimators"], strict=True):
         assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
     assert json.loads((broken.path / "networks.json").read_text()) == json.loads((whole.path / "networks.json").read_text())
+
+
+def test_two_spellings_of_one_network_are_two_rows_and_scored_once(counted: list[int]) -> None:
+    macro = SPACES.build("macro", {})
+    rng = random.Random(0)
+    texts = sorted({"".join(rng.choices("012", k=8)) for _ in range(40)} | {"00201000", "00210000"})
+    archs = np.array([macro.parse(text) for text in texts])
+    tables.write(Draft("rows", "macro", archs, [(TEST, np.arange(float(len(archs))))]))
+    data = nas("rank", "--bench", "rows", "--estimator", "slow", "--json").data
+    assert data["n"] == len(archs)
+    assert data["distinct"] == len({macro.canonical(tuple(map(int, arch))) for arch in archs}) < data["n"]
+    assert len(counted) == data["distinct"]
 
 
 def test_a_ranking_whose_benchmark_changed_is_not_mixed(counted: list[int], tmp_path: Path) -> None:

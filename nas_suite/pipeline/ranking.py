@@ -109,7 +109,9 @@ class Ledger:
         self.known: dict[tuple[str, str], dict[str, Any]] = {(line["source"], line["arch"]): line for line in lines}
 
     def lacking(self, source: str) -> list[int]:
-        return [at for at, text in enumerate(self.texts) if (source, text) not in self.known]
+        """One place of each network that has no line yet."""
+        first = {text: at for at, text in reversed(list(enumerate(self.texts)))}
+        return [at for text, at in first.items() if (source, text) not in self.known]
 
     def enter(
         self, source: str, places: Sequence[int], values: Sequence[float], errors: Mapping[int, str], seconds: float
@@ -140,7 +142,7 @@ class Scores:
 def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Progress) -> dict[str, Scores]:
     """The scores of each source; those of slow ones are written down piece by piece, and read where they are there."""
     slow = [source for source in sources if not source.quick]
-    total = len(slow) * len(found)
+    total = len(slow) * len(set(ledger.texts))
     done = total - sum(len(ledger.lacking(source.name)) for source in slow)
     scores = {}
     with Signals() as signals:
@@ -164,7 +166,8 @@ def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Pr
             lines = ledger.lines(source.name)
             values = np.array([math.nan if line["score"] is None else line["score"] for line in lines])
             why = next((line["error"] for line in lines if "error" in line), "")
-            scores[source.name] = Scores(values, sum(line["seconds"] for line in lines), why)
+            seconds = sum({line["arch"]: line["seconds"] for line in lines}.values())
+            scores[source.name] = Scores(values, seconds, why)
     return scores
 
 
