@@ -125,8 +125,10 @@ def pooled(sources: Sources, pools: Mapping[int, Sources]) -> Terms:
     """The sum of sources, each replaced by what it pools where it is a pooling."""
     terms = []
     for source in sources:
-        below = pooled(pools[source], pools) if source in pools else ()
-        terms += [(origin, times + 1) for origin, times in below] if source in pools else [(source, 0)]
+        if source in pools:
+            terms += [(origin, times + 1) for origin, times in pooled(pools[source], pools)]
+        else:
+            terms.append((source, 0))
     return tuple(terms)
 
 
