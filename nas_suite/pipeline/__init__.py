@@ -8,6 +8,7 @@ from torch import nn
 from nas_suite.artefact import load_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
+from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making
 from nas_suite.pipeline.ranking import Request, rank, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
@@ -20,6 +21,7 @@ from nas_suite.spaces import SPACES
 
 __all__ = [
     "Request",
+    "bench",
     "build",
     "check_ground",
     "choose",

@@ -96,7 +96,8 @@ def source(run: Run) -> Source:
     def begin(field: Field) -> Score:
         _, method = trained(run)
         objective = method.scorer()
-        return lambda places: [-loss for loss in objective.losses([field.archs[at] for at in places]).tolist()]
+        turn = (lambda score: score) if objective.goal == "max" else (lambda score: 1.0 - score)  # an error into an accuracy
+        return lambda places: [turn(float(score)) for score in objective.score([field.archs[at] for at in places])]
 
     return Source(run.name, begin, quick=False)
 
