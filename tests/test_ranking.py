@@ -232,7 +232,7 @@ def test_a_ranking_that_was_stopped_goes_on_and_ends_the_same(
     counted: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     toy()
-    whole = pipeline.rank(pipeline.Request("toy", ("slow",)), out=tmp_path / "whole")
+    whole = pipeline.rank_networks(pipeline.Request("toy", ("slow",)), out=tmp_path / "whole")
     assert set(counted) == set(range(34))
     scored = len(counted)
     monkeypatch.setattr(ranking, "PIECE", 0.0)  # pieces of one network after the first
@@ -247,7 +247,7 @@ def test_a_ranking_that_was_stopped_goes_on_and_ends_the_same(
     with monkeypatch.context() as context:
         context.setattr(ranking.Ledger, "enter", enter)
         with pytest.raises(Exception, match="SIGINT"):
-            pipeline.rank(pipeline.Request("toy", ("slow",)), out=tmp_path / "broken")
+            pipeline.rank_networks(pipeline.Request("toy", ("slow",)), out=tmp_path / "broken")
     broken = Run.open(tmp_path / "broken")
     assert broken.state == "interrupted"
     lines = (broken.path / "scores.jsonl").read_text()
@@ -279,7 +279,7 @@ def test_two_spellings_of_one_network_are_two_rows_and_scored_once(counted: list
 
 def test_a_ranking_whose_benchmark_changed_is_not_mixed(counted: list[int], tmp_path: Path) -> None:
     toy()
-    run = pipeline.rank(pipeline.Request("toy", ("slow",)), out=tmp_path / "run").update(status="interrupted")
+    run = pipeline.rank_networks(pipeline.Request("toy", ("slow",)), out=tmp_path / "run").update(status="interrupted")
     tables.remove("toy")
     toy(seed=3)
     with pytest.raises(BadInput, match="benchmark toy has changed since run began"):
@@ -297,7 +297,7 @@ def test_a_table_of_another_space_than_the_networks_is_refused() -> None:
 
 def test_published_benchmarks_that_are_absent_name_the_command() -> None:
     with pytest.raises(Missing, match="nas bench get macro"):
-        pipeline.rank(pipeline.Request("macro"))
+        pipeline.rank_networks(pipeline.Request("macro"))
 
 
 def test_runs_list_and_show_tell_of_rankings() -> None:

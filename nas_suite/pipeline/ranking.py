@@ -43,7 +43,7 @@ class Request:
     seed: int = 0
 
 
-def rank(request: Request, runs: Sequence[Run] = (), out: Path | None = None, progress: Progress = silent) -> Run:
+def rank_networks(request: Request, runs: Sequence[Run] = (), out: Path | None = None, progress: Progress = silent) -> Run:
     """Ranks the networks of a benchmark by estimators, runs and baselines, in this order. Without estimators and runs: by all
     finished supernets of that space under the folder of runs. Returns the ranking's run."""
     table = bench(request.bench)
