@@ -27,6 +27,7 @@ FLOORS = (
         "workers",
         "prefix",
         "cellrows",
+        "proxies",
     ),
     ("method", "multipath"),
     ("oneshot",),

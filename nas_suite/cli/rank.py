@@ -6,7 +6,7 @@ import typer
 
 from nas_suite.cli.answer import answer, note
 from nas_suite.cli.bench import complete_bench, offered
-from nas_suite.cli.common import Json, Out, complete_run, example
+from nas_suite.cli.common import Json, Out, complete_run, example, starting
 from nas_suite.cli.progress import watching
 from nas_suite.cli.rankings import of_ranking
 from nas_suite.cli.summary import brief, following
@@ -17,7 +17,15 @@ EXAMPLES = example(
     "nas rank --bench s4-digits",
     "nas rank --bench nb101 --run mixpath_mixpath-s4_cifar10-1 --run mixpath_mixpath-s4_cifar10-2",
     "nas rank --bench nb201 --metric cifar100 --estimator nb201:cifar10 --estimator params --all",
+    "nas rank --bench nb201 --estimator synflow --estimator naswot --sample 200",
 )
+
+
+def complete_estimator(incomplete: str) -> list[str]:
+    from nas_suite.pipeline.estimating import BASELINES
+    from nas_suite.proxies import PROXIES
+
+    return starting([*BASELINES, *PROXIES], incomplete)
 
 
 def rank(
@@ -35,7 +43,12 @@ def rank(
     ] = None,
     estimator: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="params, macs, depth, or BENCH:METRIC, a column of a benchmark. Repeatable."),
+        typer.Option(
+            metavar="NAME",
+            help="params, macs, depth; a zero-cost proxy: synflow, naswot, jacov, epe_nas, grad_norm, snip, grasp, fisher, "
+            "plain, zen, l2_norm; or BENCH:METRIC, a column of a benchmark. Repeatable.",
+            autocompletion=complete_estimator,
+        ),
     ] = None,
     metric: Annotated[
         str,
@@ -51,7 +64,7 @@ def rank(
         Literal["clean", "paper"],
         typer.Option(help="paper: MixPath's published loop, with 1000 ordered draws, one random repeat, 30 lowest dropped."),
     ] = "clean",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample, the intervals, and proxies' weights and images.")] = 0,
     out: Out = None,
     as_json: Json = False,
 ) -> None:

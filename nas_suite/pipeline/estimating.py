@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from nas_suite.cost import COSTS, cost
 from nas_suite.errors import BadInput, suggest
 from nas_suite.ground import basis, check_basis, check_finished
+from nas_suite.pipeline import probing
 from nas_suite.pipeline.field import Field, bench, space_of_table
 from nas_suite.pipeline.setting import space_of
 from nas_suite.pipeline.training import trained
 from nas_suite.plan import Plan
+from nas_suite.proxies import PROXIES
 from nas_suite.run import Run, all_runs, run_at
 from nas_suite.space import SearchSpace
 
@@ -22,13 +25,23 @@ Score: TypeAlias = Callable[[Sequence[int]], Sequence[float]]
 """Scores of networks by their place in the field; the higher the better, NaN where there is none."""
 
 
+def fine(field: Field) -> None:
+    """A check that finds nothing wrong."""
+
+
+def void(_: object) -> None:
+    """What comes of a check that is done by doing."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """One thing that scores: a run, a column, a count. `begin` makes it ready; a quick one answers at once for all."""
+    """One thing that scores: a run, a column, a count. `begin` makes it ready; a quick one answers at once for all. `check`
+    says, before a ranking is begun, why it could not."""
 
     name: str
     begin: Callable[[Field], Score]
     quick: bool = True
+    check: Callable[[Field], None] = fine
 
 
 @dataclass(frozen=True)
@@ -42,12 +55,17 @@ class Estimator:
 
 
 def estimator(name: str) -> Estimator:
-    """A baseline, or a column of a benchmark as `BENCH:METRIC`; BadInput says what there is."""
+    """A baseline, a zero-cost proxy, or a column of a benchmark as `BENCH:METRIC`; BadInput says what there is."""
     if name in BASELINES:
         return Estimator(name, "baseline", (Source(name, lambda field: baseline(name, field)),))
+    if name in PROXIES:
+        begin, check = partial(probing.probe, name), partial(probing.check, name)
+        return Estimator(name, "proxy", (Source(name, begin, quick=False, check=check),))
     if ":" in name:
-        return Estimator(name, "column", (Source(name, lambda field: column(name, field)),))
-    raise BadInput(f"unknown estimator {name!r}{suggest(name, [*BASELINES, 'BENCH:METRIC'])}; runs are given with --run")
+        begin = partial(column, name)
+        return Estimator(name, "column", (Source(name, begin, check=lambda field: void(begin(field))),))
+    known = suggest(name, [*BASELINES, *PROXIES, "BENCH:METRIC"], most=40)
+    raise BadInput(f"unknown estimator {name!r}{known}; runs are given with --run")
 
 
 def baseline(name: str, field: Field) -> Score:

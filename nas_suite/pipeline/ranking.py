@@ -51,8 +51,8 @@ def rank_networks(request: Request, runs: Sequence[Run] = (), out: Path | None =
         runs = estimating.fitting(table.space, space_of_table(table))
     found = networks(request, runs)
     judged = estimators(request, runs)
-    for source in (s for e in judged for s in e.sources if s.quick):
-        source.begin(found)  # a column that is not there is refused before a run is made
+    for source in (source for e in judged for source in e.sources):
+        source.check(found)  # what cannot score is refused before a run is made
     now = datetime.now().isoformat(timespec="milliseconds")
     plan = Plan(method="", space=table.space, data=found.metric.data, settings={"space": table.settings}, seed=request.seed)
     record = {
