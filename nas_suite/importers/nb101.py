@@ -62,7 +62,7 @@ def read(file: Path, partial: bool, progress: Progress) -> Draft:
     except BadInput as error:
         raise BadInput(f"{file} {error}") from None
     params = Column("params", "parameters", "trainable parameters of the network")
-    names = Column("module_hash", "", "the benchmark's name of the cell, an MD5")
+    names = Column("module_hash", "md5", "the benchmark's name of the cell, an MD5")
     columns = [*modules.metrics(), (params, np.array(modules.parameters)), (names, modules.names())]
     return Draft(
         "nb101", "nasbench101", archs, columns,
