@@ -113,7 +113,7 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", show_default="report.html in the last run")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one HTML file about runs and those they came from: what was found, curves, fronts, settings and cost."""
+    """Write one HTML file about runs and those they came from: what was found, fronts, rankings, curves, settings, cost."""
     runs = [run_at(name) for name in dict.fromkeys(names)]
     from nas_suite import report as writer
 

@@ -188,8 +188,8 @@ def about(found: Field) -> dict[str, Any]:
     ceiling = t.ceiling
     return {
         "bench": found.table.name, "version": found.table.manifest["version"], "space": found.table.space,
-        "metric": found.metric.name, "unit": found.metric.unit, "n": len(found), "distinct": found.distinct,
-        "of": len(found.table), "ties": t.ties, "repeats": t.repeats.shape[1],
+        "metric": found.metric.name, "unit": found.metric.unit, "goal": found.metric.goal,
+        "n": len(found), "distinct": found.distinct, "of": len(found.table), "ties": t.ties, "repeats": t.repeats.shape[1],
         "ceiling": ceiling.value, "ceiling_low": ceiling.low, "ceiling_high": ceiling.high,
         "protocol": found.hash, "protocol_name": found.protocol, "seed": found.seed, "partial": found.table.manifest["partial"],
     }  # fmt: skip

@@ -224,12 +224,13 @@ def differences(rankings: Sequence[tuple[Estimator, Ranking]]) -> list[dict[str,
 
 
 def write_networks(run: Run, found: Field, texts: Sequence[str], rankings: Sequence[tuple[Estimator, Ranking]]) -> None:
-    """What a report draws: truth and scores of up to `DRAWN` networks, how tau settles and regret falls with more of them."""
+    """What a report draws: truth and scores (null where one failed) of up to `DRAWN` networks, how tau settles and regret
+    falls with more of them."""
     some = np.sort(shuffled(len(found), found.seed)[:DRAWN])
     drawn: dict[str, Any] = {"archs": [texts[at] for at in some], "truth": found.truth.values[some].tolist(), "estimators": []}
     for e, ranking in rankings:
         whole = len(ranking.scores) == len(found)
-        entry: dict[str, Any] = {"name": e.name, "scores": ranking.filled[some].tolist() if whole else None}
+        entry: dict[str, Any] = {"name": e.name, "scores": ranking.scores[some].tolist() if whole else None}
         if not ranking.constant:
             n = len(ranking.scores)
             sizes = sorted({int(size) for size in np.geomspace(FEWEST, n, 8) if size < n})
