@@ -117,3 +117,10 @@ def test_a_supernet_that_was_trained_again_is_not_mixed_into_a_ranking(supernets
     assert said.code == 2
     assert "began with the weights of a" in said.error
     assert "rank the supernet anew" in said.error
+
+
+def test_who_removes_a_supernet_is_told_of_its_rankings(supernets: Path) -> None:
+    toy()
+    ranking = ranked("--run", "a")["run"]["name"]
+    said = nas("runs", "rm", "a", answer="n\n")
+    assert f"used by {ranking}" in said.err
