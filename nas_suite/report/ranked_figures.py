@@ -26,12 +26,12 @@ def charts(ranked: Ranked) -> list[Chart]:
 def score_axis(e: Judged) -> Axis:
     if e.baseline:
         return BASELINES.get(e.name, Axis(e.name))
-    return Axis(e.name) if e.figures["kind"] == "column" else Axis("one-shot accuracy", "percent")
+    return Axis(e.name) if e.figures["kind"] in ("column", "proxy") else Axis("one-shot accuracy", "percent")
 
 
 def shown(ranked: Ranked, e: Judged, score: Number) -> Number:
-    """A score as it was measured: costs, values of a benchmark; accuracies of supernets, whose scores are negated errors."""
-    return ranked.sign * score if e.baseline or e.figures["kind"] == "column" else 1.0 + score
+    """A score as it was measured: costs and values of a benchmark are turned where less is better."""
+    return ranked.sign * score if e.baseline or e.figures["kind"] == "column" else score
 
 
 def scatter(ranked: Ranked, e: Judged) -> Chart:
