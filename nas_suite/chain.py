@@ -10,7 +10,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from nas_suite.layers import DropPath, Head, conv_bn, initialise
-from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
+from nas_suite.space import Arch, Block, Part, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, PathSum, mix
 
 WIDEST = 64  # of the width multipliers that spaces accept
@@ -117,11 +117,10 @@ class ChainSupernet(Supernet):
         self.head = head
         initialise(self)
 
-    def forward(self, x: Tensor, path: Path) -> Tensor:
-        x = self.stem(x)
-        for block, choice in zip(self.choices, path, strict=True):
-            x = block(x, choice)
-        return self.head(x)
+    def stages(self, path: Path) -> list[Stage]:
+        choices = zip(self.choices, path, strict=True)
+        chosen = [Stage(choice, partial(block, choice=choice)) for block, choice in choices]
+        return [Stage("stem", self.stem), *chosen, Stage("head", self.head)]
 
 
 def subsets(kernels: Sequence[int], most: int) -> list[tuple[int, ...]]:

@@ -1,10 +1,11 @@
 """NAS-Bench-201's cells in plain words: operations on edges, how they are written, what flows, and which are one network."""
 
 import itertools
+import random
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeAlias
 
 from nas_suite.errors import BadInput, suggest
@@ -124,8 +125,10 @@ def pooled(sources: Sources, pools: Mapping[int, Sources]) -> Terms:
     """The sum of sources, each replaced by what it pools where it is a pooling."""
     terms = []
     for source in sources:
-        below = pooled(pools[source], pools) if source in pools else ()
-        terms += [(origin, times + 1) for origin, times in below] if source in pools else [(source, 0)]
+        if source in pools:
+            terms += [(origin, times + 1) for origin, times in pooled(pools[source], pools)]
+        else:
+            terms.append((source, 0))
     return tuple(terms)
 
 
@@ -143,7 +146,21 @@ def signature(arch: Arch) -> tuple[Any, ...]:
     return min(Convolutions.of(arch).writings({INPUT: 0}))
 
 
-@lru_cache(maxsize=1)
+def spellings() -> Iterator[Arch]:
+    """All 15,625, in lexicographic order."""
+    return itertools.product(range(len(OPERATIONS)), repeat=len(EDGES))
+
+
+@cache
+def numbered() -> tuple[Arch, ...]:
+    """All cells in the benchmark's own order, by which its files number them: lexicographic, then shuffled with its seed
+    (D-X-Y/AutoDL-Projects, exps/NAS-Bench-201/main.py, generate_meta_info)."""
+    cells = list(spellings())
+    random.Random(88).shuffle(cells)
+    return tuple(cells)
+
+
+@cache
 def classes() -> Mapping[Arch, Arch]:
     """Of each of the 15,625 spellings, the lexicographically least one of the same network.
 
@@ -151,5 +168,4 @@ def classes() -> Mapping[Arch, Arch]:
     no image reaches are one network, a constant, spelt with no operation at all: the benchmark trained it too.
     """
     firsts: dict[tuple[Any, ...], Arch] = {}
-    every = itertools.product(range(len(OPERATIONS)), repeat=len(EDGES))
-    return {arch: firsts.setdefault(signature(arch), arch) for arch in every}
+    return {arch: firsts.setdefault(signature(arch), arch) for arch in spellings()}

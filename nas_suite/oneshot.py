@@ -6,26 +6,26 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_suite.data.batches import Augment, Batch, Batches, Clean
+from nas_suite import prefix
+from nas_suite.data.batches import AnyBatch, Augment, Batch, Batches, Clean
 from nas_suite.data.images import Images
-from nas_suite.engine import Compute, Cosine, Descent, Diverged, decayed
+from nas_suite.engine import Compute, Cosine, Descent, Diverged, Progress, decayed, silent
 from nas_suite.method import Method, Problem
 from nas_suite.objective import Objective
+from nas_suite.prefix import Found, Rounds, unheard
 from nas_suite.search import NSGA2, Evolution, Limit, Random, Region, Searcher
 from nas_suite.space import Arch, Path, Supernet, SupernetSpace
 from nas_suite.supernet import Norm, evaluating, start_as_identity
 
 SCORING_BATCH = {"cpu": 50}  # on a CPU small features stay in its caches: 1.7 times faster than 250 (benchmarks/LOG.md)
-AnyBatch: TypeAlias = tuple[Float[Tensor, "_ c h w"], Int64[Tensor, " _"]]
-"""A batch of as many images as there are, where several stand side by side."""
 
 
 @dataclass
@@ -58,6 +58,7 @@ class OneShot(Method):
     calibrate: bool = True
     calib_images: Annotated[int, Ge(2)] = 10_000
     score_images: Annotated[int, Ge(0)] = 0  # validation images that score an architecture; 0: all
+    score_memory: Annotated[int, Ge(1)] = 64  # MiB of batch norms' statistics, where many are scored at once
     strategy: Literal["nsga2", "evolution", "random"] = "nsga2"
     budget: Annotated[int, Ge(1)] = 2560  # networks that a search evaluates
     population: Annotated[int, Ge(2)] = 64
@@ -141,8 +142,17 @@ class OneShot(Method):
     def accuracy(self, arch: Arch, images: Images) -> float:
         return replace(self.scoring, val=self.prepared(images)).accuracy(arch)
 
+    def accuracies(self, archs: Sequence[Arch], progress: Progress = silent, found: Found = unheard) -> list[float]:
+        """Of each architecture what `scoring` says of it alone. What architectures begin with in common runs once, so that
+        many at a time cost less than one by one; `found` is told of those of each part of them as soon as it is scored."""
+        known: dict[Arch, float] = {}
+        for part in self.scoring.parts(archs, self.score_memory << 20, progress):
+            found(part)
+            known |= part
+        return [known[arch] for arch in archs]
+
     def scorer(self) -> Objective:
-        return Objective("error", "min", lambda archs: [1.0 - self.scoring.accuracy(arch) for arch in archs])
+        return Objective("error", "min", lambda archs: [1.0 - accuracy for accuracy in self.accuracies(archs)])
 
     def searcher(self, objectives: Sequence[Objective], limits: Sequence[Limit]) -> Searcher:
         region = Region(self.problem.space, limits)
@@ -162,15 +172,19 @@ class Scoring:
     Without calibration batches the running statistics of training are used.
     """
 
-    supernet: nn.Module
+    supernet: Supernet
     compute: Compute
-    calibration: Iterable[AnyBatch]
-    val: Iterable[AnyBatch]
+    calibration: Rounds
+    val: Rounds
 
     def accuracy(self, path: Path) -> float:
         """Share of validation images classified rightly, 0 … 1. The supernet is left as it was."""
         with recalibrated(self.supernet, path, (x for x, _ in self.calibration), self.compute):
             return accuracy(self.supernet, path, self.val, self.compute)
+
+    def parts(self, archs: Iterable[Arch], memory: int, progress: Progress = silent) -> Iterator[dict[Arch, float]]:
+        """The accuracy of each architecture, a part of them at a time (`prefix.accuracies`)."""
+        return prefix.accuracies(self.supernet, self.compute, self.calibration, self.val, archs, memory, progress)
 
 
 def accuracy(supernet: nn.Module, path: Path, batches: Iterable[AnyBatch], compute: Compute) -> float:

@@ -1,13 +1,13 @@
 """How well scores order networks: Kendall's tau with interval, ties, regret, precision, noise ceiling, paired differences."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 
 from nas_suite.errors import BadInput
 
@@ -16,6 +16,7 @@ FEWEST = 10  # networks of which an order says anything
 WHOLE = 20_000  # pairs up to which every resample is as large as the sample
 LEVEL = 0.95
 TOPS = (1, 5, 10)
+FORMS = 2000  # networks up to which quadratic forms are faster than sorting each resample (benchmarks/speed_tables.py)
 BLOCK = 1 << 22  # pairs of networks compared at a time
 
 
@@ -35,7 +36,7 @@ class Estimate:
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
-def tau(x: Float[np.ndarray, " a"], y: Float[np.ndarray, " a"]) -> float:
+def tau(x: Shaped[np.ndarray, " a"], y: Shaped[np.ndarray, " a"]) -> float:
     """Kendall's tau-b; NaN where one of them is constant."""
     from scipy.stats import kendalltau
 
@@ -59,13 +60,18 @@ def resamples(n: int, seed: int, count: int = RESAMPLES) -> Int64[np.ndarray, "r
 def bootstrap(
     x: Float[np.ndarray, " a"], y: Float[np.ndarray, " a"], weights: Int64[np.ndarray, "r a"]
 ) -> Float[np.ndarray, " r"]:
-    """tau-b of (x, y) in each resample; NaN where a resample is constant.
+    """tau-b of (x, y) in each resample; NaN where a resample is constant."""
+    if len(x) <= FORMS:
+        return by_forms(codes(x), codes(y), weights)
+    a, b, places = codes(x), codes(y), np.arange(len(x))
+    rows = (np.repeat(places, w) for w in weights)
+    return np.array([tau(a[row], b[row]) for row in rows])
 
-    With w_i copies of network i the sums over pairs are quadratic forms: Σ w_i w_j s_ij with s_ij = sign(x_i - x_j) ·
-    sign(y_i - y_j), for all resamples one matrix product; ties by the weights of each group of equals.
-    """
-    n = len(x)
-    a, b = codes(x), codes(y)
+
+def by_forms(a: np.ndarray, b: np.ndarray, weights: Int64[np.ndarray, "r a"]) -> Float[np.ndarray, " r"]:
+    """With w_i copies of network i the sums over pairs are quadratic forms: Σ w_i w_j s_ij with s_ij = sign(a_i - a_j) ·
+    sign(b_i - b_j), for all resamples one matrix product; ties by the weights of each group of equals."""
+    n = len(a)
     w = weights.astype(np.float32).T  # exact: sums stay below 2^24
     agreement = np.zeros(weights.shape[0])
     rows = max(1, BLOCK // n)
@@ -217,18 +223,18 @@ class Ranking:
         top = np.argsort(-self.truth.values, kind="stable")[:count]
         return tau(self.filled[top], self.truth.values[top])
 
-    def growing(self, sizes: Sequence[int], draws: int = 40) -> Iterator[tuple[int, float, float, float]]:
-        """How tau settles with more networks: size, and the mean, 2.5 % and 97.5 % of tau over random subsets of it."""
+    def growing(self, sizes: Sequence[int], draws: int = 40) -> list[tuple[int, float, float, float]]:
+        """How tau settles with more networks: size, and the mean, 2.5 % and 97.5 % of tau over random subsets of it, all drawn
+        from at most `WHOLE` networks."""
         rng = np.random.default_rng((self.truth.seed, 1))
-        for size in sizes:
-            found = []
-            for _ in range(draws):
-                some = rng.choice(len(self.scores), size, replace=False)
-                found.append(tau(self.filled[some], self.truth.values[some]))
-            found = [value for value in found if math.isfinite(value)]
-            if found:
-                low, high = np.quantile(found, [0.025, 0.975])
-                yield size, float(np.mean(found)), float(low), float(high)
+        some = np.sort(rng.permutation(len(self.scores))[:WHOLE])
+        subsets = [rng.permutation(len(some)) < size for size in sizes for _ in range(draws)]
+        if not subsets:
+            return []
+        taus = bootstrap(self.filled[some], self.truth.values[some], np.array(subsets, dtype=np.int64)).reshape(-1, draws)
+        found = [(size, row[np.isfinite(row)]) for size, row in zip(sizes, taus, strict=True)]
+        spans = [(n, float(t.mean()), np.quantile(t, [0.025, 0.975])) for n, t in found if len(t)]
+        return [(n, mean, float(low), float(high)) for n, mean, (low, high) in spans]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import itertools
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -83,11 +83,28 @@ class Sketch:
     paths: int = 0
 
 
+class Stage(NamedTuple):
+    """A piece of a supernet on the way of a path; `key` is what of the path it runs by."""
+
+    key: Hashable
+    run: Callable[[Tensor], Tensor]
+
+
 class Supernet(nn.Module, ABC):
     """A network that holds the weights of every architecture of a space; what runs is an argument, never a state."""
 
     @abstractmethod
-    def forward(self, x: Float[Tensor, "n c h w"], path: Path) -> Float[Tensor, "n classes"]: ...
+    def stages(self, path: Path) -> Sequence[Stage]:
+        """What runs in turn, from images to logits.
+
+        Two architectures compute the same up to the first stage whose key differs. A stage leaves what enters it as it was,
+        for other stages read that too, and no batch norm runs in two stages of one path.
+        """
+
+    def forward(self, x: Float[Tensor, "n c h w"], path: Path) -> Float[Tensor, "n classes"]:
+        for stage in self.stages(path):
+            x = stage.run(x)
+        return x
 
 
 class SearchSpace(ABC):

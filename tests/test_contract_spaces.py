@@ -125,6 +125,44 @@ def test_what_runs_is_an_argument_and_leaves_no_trace(space: Any, supernet: torc
         assert torch.equal(supernet(x, first), before)
 
 
+def test_a_stage_leaves_what_enters_it_and_no_norm_runs_in_two(space: Any, supernet: torch.nn.Module) -> None:
+    x = torch.randn(2, space.channels, space.image_size, space.image_size)
+    ran: list[torch.nn.Module] = []
+    norms = [part for part in supernet.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.register_forward_hook(lambda norm, *_: ran.append(norm))
+    for seed in range(3):
+        path = space.draw(random.Random(seed))
+        ran.clear()
+        with torch.no_grad():
+            expected = supernet.train()(x, path)
+            ran.clear()
+            y = x
+            for stage in supernet.stages(path):
+                hash(stage.key)
+                before = y.clone()
+                after = stage.run(y)
+                assert torch.equal(y, before)
+                y = after
+        assert torch.equal(y, expected)
+        assert len(set(ran)) == len(ran) > 0
+
+
+def test_architectures_compute_the_same_up_to_the_first_stage_that_differs(space: Any, supernet: torch.nn.Module) -> None:
+    x = torch.randn(2, space.channels, space.image_size, space.image_size)
+    arch = space.sample(random.Random(12))
+    with torch.no_grad():
+        for other in itertools.islice(space.neighbours(arch), 20):
+            y = z = x
+            for stage, one in zip(supernet.stages(arch), supernet.stages(other), strict=True):
+                if stage.key != one.key:
+                    break
+                y, z = stage.run(y), one.run(z)
+                assert torch.equal(y, z)
+            else:
+                pytest.fail(f"{other} has all stages of {arch}")
+
+
 def test_draws_are_paths_that_the_supernet_trains(space: Any, supernet: torch.nn.Module) -> None:
     x = torch.randn(4, space.channels, space.image_size, space.image_size)
     path = space.draw(random.Random(10))

@@ -33,6 +33,13 @@ def test_each_resample_has_the_tau_that_scipy_finds_of_it() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
+def test_sorting_each_resample_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = truth()
+    forms = rank.bootstrap(scores(of, 0.5), of.values, of.weights[:50])
+    monkeypatch.setattr(rank, "FORMS", 10)
+    np.testing.assert_allclose(rank.bootstrap(scores(of, 0.5), of.values, of.weights[:50]), forms, rtol=1e-12)
+
+
 def test_the_parts_of_the_pair_matrix_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     of = truth()
     whole = rank.bootstrap(scores(of, 0.5), of.values, of.weights[:9])
@@ -155,7 +162,7 @@ def test_a_truth_with_gaps_is_refused() -> None:
 
 def test_tau_settles_with_more_networks() -> None:
     of = truth(200)
-    grown = list(Ranking(of, scores(of, 0.5)).growing((20, 100)))
+    grown = Ranking(of, scores(of, 0.5)).growing((20, 100))
     assert [size for size, *_ in grown] == [20, 100]
     assert grown[1][3] - grown[1][2] < grown[0][3] - grown[0][2]
 

@@ -8,8 +8,8 @@ import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from nas_suite.cost import cost, count
-from nas_suite.edgecells import CONV1, CONV3, EDGES, INPUT, NONE, POOL, SKIP, flow
+from nas_suite.edgecells import CONV1, CONV3, EDGES, INPUT, NONE, POOL, SKIP, flow, numbered, spellings, written
 from nas_suite.errors import BadInput
 from nas_suite.space import Arch
 from nas_suite.spaces.nasbench201 import NasBench201, Reduction
@@ -29,10 +29,7 @@ TINY = NasBench201(width=0.5, cells=1, image_size=8)
 BEST = (3, 3, 3, 1, 3, 2)  # index 6111: 94.373 % on CIFAR-10
 
 
-def spellings() -> Iterator[Arch]:
-    return itertools.product(range(5), repeat=6)
-
-
+@cache
 def networks() -> dict[Arch, list[Arch]]:
     """Canonical architecture to all of its spellings."""
     found: dict[Arch, list[Arch]] = defaultdict(list)
@@ -41,6 +38,7 @@ def networks() -> dict[Arch, list[Arch]]:
     return found
 
 
+@cache
 def text_rule(arch: Arch) -> str:
     """NATS-Bench's own name of a cell (genotype_utils.py, to_unique_str with zeros considered): sums are sorted, not
     flattened, only a term that is none as a whole is nothing, and a convolution is known by what it reads alone."""
@@ -59,7 +57,7 @@ def parameters(space: NasBench201, archs: Iterable[Arch]) -> np.ndarray:
     """Parameters by what each operation adds, which `test_costs_add_up_over_edges` shows to be right."""
     total = cost("params", space).total
     each = [total((option, 0, 0, 0, 0, 0)) - total((0,) * 6) for option in range(5)]
-    return np.array([total((0,) * 6) + sum(each[option] for option in arch) for arch in archs])
+    return total((0,) * 6) + np.array(each)[np.array(list(archs))].sum(1)
 
 
 def test_costs_add_up_over_edges() -> None:
@@ -185,7 +183,18 @@ def test_classes_are_found_in_a_second() -> None:
     assert float(took) < 1
 
 
-@lru_cache(maxsize=1)
+def test_cells_are_numbered_as_the_benchmark_numbers_them(shared_data: Path) -> None:
+    """0, 9 and 123 are asserted by the code that made the benchmark (NAS-Bench-201/main.py, generate_meta_info)."""
+    assert SPACE.parse("|avg_pool_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|") == numbered()[9]
+    assert [written(numbered()[place]) for place in (0, 123)] == [
+        "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+        "|avg_pool_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|",
+    ]
+    with np.load(shared_data / "nb201" / "nb201.npz") as data:
+        assert np.array_equal(data["arch"], np.array(numbered()))
+
+
+@cache
 def toy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Six 1×1 and six 3×3 convolutions, a pooling and an input of a toy: a convolution maps a vector by a matrix of its own
     and a smooth function without symmetry that keeps zero, pooling by one matrix for all."""

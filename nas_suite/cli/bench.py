@@ -74,20 +74,30 @@ def info(name: BenchName, as_json: Json = False) -> None:
     answer("bench info", found, as_json, [facts(heads), "", Table(("column", "unit", "repeats", "about"), rows)])
 
 
-@app.command(epilog=example("nas bench get nb101 --yes"))
-def get(name: BenchName, yes: Yes = False, mirror: Mirror = None, as_json: Json = False) -> None:
+@app.command(epilog=example("nas bench get nb101 --yes", "nas bench get nb101 --file nasbench_full.tfrecord"))
+def get(
+    name: BenchName,
+    file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Another of its files.", show_default="the smallest that is whole")
+    ] = None,
+    yes: Yes = False,
+    mirror: Mirror = None,
+    as_json: Json = False,
+) -> None:
     """Download a published benchmark's official file, checked, and import it. Asks first."""
-    from nas_suite.importers import published
     from nas_suite.pipeline import benches
-    from nas_suite.tables import free
 
-    about = published(name)
-    free(name)
-    if about.official and not yes and not agreed(f"{benches.lacking_room(about)}: go on?"):
+    wanted = benches.download(name, file, mirror)
+    if not yes and not agreed(f"{wanted.room}: go on?"):
         raise BadInput("nothing was downloaded; answer y, or give --yes")
-    with watching(f"get {name}", "MB", 1e-6) as progress:
-        table = benches.get(name, mirror, lambda done, total: progress(done, total, {}))
-    told("bench get", table, as_json)
+    told("bench get", brought(wanted), as_json)
+
+
+def brought(wanted: Any) -> Any:
+    from nas_suite.pipeline import benches
+
+    with watching(f"get {wanted.about.name}", "") as progress:
+        return benches.get(wanted, lambda done, total: progress(done, total, {}))
 
 
 @app.command("import", epilog=example("nas bench import nb101 nasbench_only108.tfrecord"))
@@ -100,7 +110,7 @@ def import_bench(
     """Turn a published file into a table that opens at once. What is not recognised is refused, and nothing is left."""
     from nas_suite.pipeline import benches
 
-    with watching(f"import {name}", "MB", 1e-6) as progress:
+    with watching(f"import {name}", "") as progress:
         table = benches.take(name, file, partial, lambda done, total: progress(done, total, {}))
     told("bench import", table, as_json)
 
@@ -200,10 +210,9 @@ def offered(name: str) -> None:
     from nas_suite.importers import PUBLISHED
     from nas_suite.pipeline import benches
 
-    if name in tables.there() or name not in PUBLISHED or PUBLISHED[name].official is None:
+    here = name in tables.there() or name not in PUBLISHED or not PUBLISHED[name].downloads
+    if here or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return
-    if agreed(f"{name} is not on this machine; get it ({benches.lacking_room(PUBLISHED[name])})?"):
-        with watching(f"get {name}", "MB", 1e-6) as progress:
-            benches.get(name, None, lambda done, total: progress(done, total, {}))
+    wanted = benches.download(name)
+    if agreed(f"{name} is not on this machine; get it ({wanted.room})?"):
+        brought(wanted)

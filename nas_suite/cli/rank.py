@@ -79,7 +79,7 @@ def rank(
     many = None if everything else sample or SAMPLE
     request = pipeline.Request(bench, tuple(dict.fromkeys(estimator or ())), metric, many, protocol, seed)
     with watching(f"rank {bench}", "networks") as progress:
-        made = pipeline.rank(request, runs, out, progress)
+        made = pipeline.rank_networks(request, runs, out, progress)
     data, parts = of_ranking(made)
     answer("rank", {**data, "run": brief(made)}, as_json, parts)
     note(f"next: {following(made)}")

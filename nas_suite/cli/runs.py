@@ -99,7 +99,7 @@ def rm(
     """Remove runs and all that is in their folders. Asks first."""
     runs = [run_at(name) for name in dict.fromkeys(names)]
     for run in runs:
-        users = [handle(r) for r in all_runs() if str(run.path.resolve()) in (r.record.get("supernet"), r.record.get("origin"))]
+        users = [handle(r) for r in all_runs() if str(run.path.resolve()) in origins(r)]
         note(f"{run.path}: {run.record['kind']} run, {run.state}" + (f", used by {', '.join(users)}" if users else ""))
     if not yes and not agreed(f"remove {'it' if len(runs) == 1 else f'these {len(runs)}'} for good?"):
         raise BadInput("nothing was removed; answer y, or give --yes")
@@ -108,12 +108,19 @@ def rm(
     answer("runs rm", {"removed": [str(run.path) for run in runs]}, as_json, [f"removed {run.path}" for run in runs])
 
 
+def origins(run: Run) -> list[str]:
+    """The folders of the runs that a run was made from."""
+    record = run.record
+    ranked = [entry["path"] for entry in record["runs"]] if record["kind"] == "rank" else []
+    return [*ranked, *(record[key] for key in ("supernet", "origin") if key in record)]
+
+
 def report(
     names: Runs,
     out: Annotated[Path | None, typer.Option(metavar="FILE", show_default="report.html in the last run")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one HTML file about runs and those they came from: what was found, curves, fronts, settings and cost."""
+    """Write one HTML file about runs and those they came from: what was found, fronts, rankings, curves, settings, cost."""
     runs = [run_at(name) for name in dict.fromkeys(names)]
     from nas_suite import report as writer
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ SERIAL = 1 << 15
 work of a batch's size, and on an idle one they are not needed."""
 
 Batch = tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]
+AnyBatch: TypeAlias = tuple[Float[Tensor, "_ c h w"], Int64[Tensor, " _"]]
+"""A batch of as many images as there are, where several stand side by side."""
 
 
 def scale_and_shift(
@@ -191,6 +194,10 @@ class Clean:
     std: Sequence[float]
     device: torch.device | str = "cpu"
     whole: bool = False
+
+    def __len__(self) -> int:
+        size, count = self.batch_size, len(self.images)
+        return count // size if self.whole and count > size else -(-count // size)
 
     def __iter__(self) -> Iterator[Batch]:
         size, images = self.batch_size, self.images

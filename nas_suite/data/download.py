@@ -232,6 +232,16 @@ def receive(url: str, part: Path, size: int, progress: Callable[[int], None]) ->
             os.fsync(file.fileno())
 
 
+def size_at(url: str) -> int:
+    """How many bytes a server says that a file has; Missing where it does not answer."""
+    request = urllib.request.Request(url, headers={"User-Agent": "nas-suite"}, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            return int(answer.headers["Content-Length"])
+    except (*NETWORK, TypeError, ValueError) as error:
+        raise Missing(f"{url} cannot be asked for ({getattr(error, 'reason', error)})") from None
+
+
 def unpack(file: Path, place: Path, archive: Archive) -> None:
     """Unpack a tar archive beside its target, put each file in place whole, and remove the archive."""
     with tempfile.TemporaryDirectory(dir=place, prefix=".unpack-") as folder:

@@ -8,8 +8,9 @@ from torch import nn
 from nas_suite.artefact import load_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
+from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making
-from nas_suite.pipeline.ranking import Request, rank, resume_ranking
+from nas_suite.pipeline.ranking import Request, rank_networks, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
 from nas_suite.pipeline.searching import choose, continue_search, front, search_supernet
 from nas_suite.pipeline.setting import build, check_ground, environment, prepare, prepare_on, space_of, typed
@@ -20,6 +21,7 @@ from nas_suite.spaces import SPACES
 
 __all__ = [
     "Request",
+    "bench",
     "build",
     "check_ground",
     "choose",
@@ -30,7 +32,7 @@ __all__ = [
     "make",
     "prepare",
     "prepare_on",
-    "rank",
+    "rank_networks",
     "resume",
     "retrain",
     "search_supernet",

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas_suite import tables
-from nas_suite.data.download import Attempts, bring
+from nas_suite.data.download import Archive, Attempts, Source, bring, size_at
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.importers import PUBLISHED, Progress, Published, published
 from nas_suite.pipeline.field import bench, space_of_table
@@ -55,36 +56,65 @@ def default(table: Table) -> str | None:
         return None
 
 
-def lacking_room(about: Published) -> str:
-    """What a download needs and the disk has, in words."""
-    size = sum(archive.bytes for archive in about.official.archives) if about.official else 0
-    place = tables.tables_folder()
-    while not place.exists():
-        place = place.parent
-    return f"{size / 1e6:,.0f} MB to download, {shutil.disk_usage(place).free / 1e6:,.0f} MB free in {place}"
+@dataclass(frozen=True)
+class Download:
+    """A published file that is to be brought: from where, and how large it is."""
+
+    about: Published
+    source: Source
+
+    @property
+    def archive(self) -> Archive:
+        return self.source.archives[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies until its table stands."""
+        return tables.tables_folder() / f".official-{self.about.name}"
+
+    @property
+    def room(self) -> str:
+        """What it needs and the disk has, in words."""
+        place = tables.tables_folder()
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+        return f"{self.archive.file}: {self.archive.bytes / 1e6:,.0f} MB to download, {free / 1e6:,.0f} MB free in {place}"
 
 
-def get(name: str, mirror: str | None = None, progress: Progress = unseen, attempts: Attempts | None = None) -> Table:
-    """Downloads a published benchmark's official file and imports it; the file is removed once its table stands.
-
-    Missing says which file to bring and how to import it where there is no way to it.
-    """
+def download(name: str, file: str | None = None, mirror: str | None = None) -> Download:
+    """What `get` would bring: the preferred file, or the one that is named. Missing says what to bring by hand where there is
+    no way to it."""
     about = published(name)
     tables.free(name)
-    if about.official is None:
+    if file is not None and file not in about.downloads:
+        raise BadInput(f"{name} has no file {file!r} to download{suggest(file, about.downloads)}")
+    if not about.downloads:
         raise Missing(f"{name} cannot be downloaded by itself: bring {by_hand(about)}")
-    folder = tables.tables_folder() / f".official-{name}"
+    original = about.downloads[file] if file else next(iter(about.downloads.values()))
+    folder, _, last = original.url.rpartition("/")
     try:
-        bring(name, about.official, folder, mirror, progress, attempts or Attempts())
+        size = original.bytes or size_at(f"{(mirror or folder).rstrip('/')}/{last}")
     except Missing as error:
-        raise Missing(f"{error}; or bring {by_hand(about)}") from None
-    table = take(name, folder / about.official.archives[0].file, False, progress)
-    shutil.rmtree(folder, ignore_errors=True)
+        raise Missing(f"{error}; bring {by_hand(about)}") from None
+    return Download(about, Source(mirror or folder, (Archive(last, size, original.sha256),)))
+
+
+def get(wanted: Download, progress: Progress = unseen, attempts: Attempts | None = None) -> Table:
+    """Downloads a published file and imports it; the file is removed once its table stands. Missing says what to bring by hand
+    where it cannot be had."""
+    name = wanted.about.name
+    try:
+        bring(name, wanted.source, wanted.folder, None, progress, attempts or Attempts())
+    except Missing as error:
+        raise Missing(f"{error}; or bring {by_hand(wanted.about)}") from None
+    table = take(name, wanted.folder / wanted.archive.file, False, progress)
+    shutil.rmtree(wanted.folder, ignore_errors=True)
     return table
 
 
 def by_hand(about: Published) -> str:
-    files = " or ".join(about.files)
+    files = " or ".join(original.file for original in about.files)
     return f"{files} from {about.home}: nas bench import {about.name} FILE"
 
 
@@ -127,9 +157,3 @@ def verified(name: str) -> dict[str, Any]:
 def known(incomplete: str = "") -> list[str]:
     """Names of benchmarks, here or published, for completion."""
     return [name for name in dict.fromkeys((*tables.there(), *PUBLISHED)) if name.startswith(incomplete)]
-
-
-def required(name: str) -> None:
-    """BadInput unless a benchmark of this name is here or published."""
-    if name not in known():
-        raise BadInput(f"unknown benchmark {name!r}{suggest(name, known())}")

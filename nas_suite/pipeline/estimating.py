@@ -29,6 +29,10 @@ def fine(field: Field) -> None:
     """A check that finds nothing wrong."""
 
 
+def void(_: object) -> None:
+    """What comes of a check that is done by doing."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One thing that scores: a run, a column, a count. `begin` makes it ready; a quick one answers at once for all. `check`
@@ -58,7 +62,8 @@ def estimator(name: str) -> Estimator:
         begin, check = partial(probing.probe, name), partial(probing.check, name)
         return Estimator(name, "proxy", (Source(name, begin, quick=False, check=check),))
     if ":" in name:
-        return Estimator(name, "column", (Source(name, lambda field: column(name, field)),))
+        begin = partial(column, name)
+        return Estimator(name, "column", (Source(name, begin, check=lambda field: void(begin(field))),))
     known = suggest(name, [*BASELINES, *PROXIES, "BENCH:METRIC"], most=40)
     raise BadInput(f"unknown estimator {name!r}{known}; runs are given with --run")
 
@@ -109,7 +114,8 @@ def source(run: Run) -> Source:
     def begin(field: Field) -> Score:
         _, method = trained(run)
         objective = method.scorer()
-        return lambda places: [-loss for loss in objective.losses([field.archs[at] for at in places]).tolist()]
+        turn = (lambda score: score) if objective.goal == "max" else (lambda score: 1.0 - score)  # an error into an accuracy
+        return lambda places: [turn(float(score)) for score in objective.score([field.archs[at] for at in places])]
 
     return Source(run.name, begin, quick=False)
 

@@ -44,7 +44,8 @@ def space_of_table(table: Table) -> SearchSpace:
 
 @dataclass(frozen=True)
 class Field:
-    """Networks of a benchmark: `rows` of its table, and the same as `archs` of `own`, the space in which they are scored.
+    """Networks of a benchmark: `rows` of its table, and the same as `archs` of `own`, the space in which they are scored, each
+    in its canonical spelling.
 
     Under the `paper` protocol the networks are draws of MixPath's published loop: spellings, of which several can mean one
     row, each with one random repeat for its truth.
@@ -120,7 +121,7 @@ def field(
     else:
         if sample is not None and sample < len(rows):
             rows = np.sort(rows[shuffled(len(rows), seed)[:sample]])
-        archs = [table.arch(row) if spelt is None else spelt[row] for row in rows.tolist()]
+        archs = [canonical(space, table.arch(row)) if spelt is None else spelt[row] for row in rows.tolist()]
         found = Field(table, column, space, own or space, rows, archs, protocol, seed)
     least = FEWEST + (DROPPED if protocol == "paper" else 0)
     few = len(found) < least or found.distinct < FEWEST
@@ -131,6 +132,11 @@ def field(
             "distinct: ask for a larger --sample or another --metric"
         )
     return found
+
+
+def canonical(space: SearchSpace, arch: Arch) -> Arch:
+    """The spelling that methods train; the one of the table where its space knows none."""
+    return space.canonical(arch) or arch
 
 
 def correspondence(table: Table, space: SearchSpace, own: SearchSpace) -> Mapping[int, Arch] | None:
@@ -182,8 +188,8 @@ def about(found: Field) -> dict[str, Any]:
     ceiling = t.ceiling
     return {
         "bench": found.table.name, "version": found.table.manifest["version"], "space": found.table.space,
-        "metric": found.metric.name, "unit": found.metric.unit, "n": len(found), "distinct": found.distinct,
-        "of": len(found.table), "ties": t.ties, "repeats": t.repeats.shape[1],
+        "metric": found.metric.name, "unit": found.metric.unit, "goal": found.metric.goal,
+        "n": len(found), "distinct": found.distinct, "of": len(found.table), "ties": t.ties, "repeats": t.repeats.shape[1],
         "ceiling": ceiling.value, "ceiling_low": ceiling.low, "ceiling_high": ceiling.high,
         "protocol": found.hash, "protocol_name": found.protocol, "seed": found.seed, "partial": found.table.manifest["partial"],
     }  # fmt: skip

@@ -43,18 +43,16 @@ class Request:
     seed: int = 0
 
 
-def rank(request: Request, runs: Sequence[Run] = (), out: Path | None = None, progress: Progress = silent) -> Run:
+def rank_networks(request: Request, runs: Sequence[Run] = (), out: Path | None = None, progress: Progress = silent) -> Run:
     """Ranks the networks of a benchmark by estimators, runs and baselines, in this order. Without estimators and runs: by all
     finished supernets of that space under the folder of runs. Returns the ranking's run."""
     table = bench(request.bench)
-    for name in request.estimators:
-        estimating.estimator(name)
     if not runs and not request.estimators:
         runs = estimating.fitting(table.space, space_of_table(table))
     found = networks(request, runs)
     judged = estimators(request, runs)
     for source in (source for e in judged for source in e.sources):
-        source.check(found)
+        source.check(found)  # what cannot score is refused before a run is made
     now = datetime.now().isoformat(timespec="milliseconds")
     plan = Plan(method="", space=table.space, data=found.metric.data, settings={"space": table.settings}, seed=request.seed)
     record = {
@@ -111,7 +109,9 @@ class Ledger:
         self.known: dict[tuple[str, str], dict[str, Any]] = {(line["source"], line["arch"]): line for line in lines}
 
     def lacking(self, source: str) -> list[int]:
-        return [at for at, text in enumerate(self.texts) if (source, text) not in self.known]
+        """One place of each network that has no line yet."""
+        first = {text: at for at, text in reversed(list(enumerate(self.texts)))}
+        return [at for text, at in first.items() if (source, text) not in self.known]
 
     def enter(
         self, source: str, places: Sequence[int], values: Sequence[float], errors: Mapping[int, str], seconds: float
@@ -142,7 +142,7 @@ class Scores:
 def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Progress) -> dict[str, Scores]:
     """The scores of each source; those of slow ones are written down piece by piece, and read where they are there."""
     slow = [source for source in sources if not source.quick]
-    total = len(slow) * len(found)
+    total = len(slow) * len(set(ledger.texts))
     done = total - sum(len(ledger.lacking(source.name)) for source in slow)
     scores = {}
     with Signals() as signals:
@@ -166,7 +166,8 @@ def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Pr
             lines = ledger.lines(source.name)
             values = np.array([math.nan if line["score"] is None else line["score"] for line in lines])
             why = next((line["error"] for line in lines if "error" in line), "")
-            scores[source.name] = Scores(values, sum(line["seconds"] for line in lines), why)
+            seconds = sum({line["arch"]: line["seconds"] for line in lines}.values())
+            scores[source.name] = Scores(values, seconds, why)
     return scores
 
 
@@ -223,16 +224,17 @@ def differences(rankings: Sequence[tuple[Estimator, Ranking]]) -> list[dict[str,
 
 
 def write_networks(run: Run, found: Field, texts: Sequence[str], rankings: Sequence[tuple[Estimator, Ranking]]) -> None:
-    """What a report draws: truth and scores of up to `DRAWN` networks, how tau settles and regret falls with more of them."""
+    """What a report draws: truth and scores (null where one failed) of up to `DRAWN` networks, how tau settles and regret
+    falls with more of them."""
     some = np.sort(shuffled(len(found), found.seed)[:DRAWN])
     drawn: dict[str, Any] = {"archs": [texts[at] for at in some], "truth": found.truth.values[some].tolist(), "estimators": []}
     for e, ranking in rankings:
         whole = len(ranking.scores) == len(found)
-        entry: dict[str, Any] = {"name": e.name, "scores": ranking.filled[some].tolist() if whole else None}
+        entry: dict[str, Any] = {"name": e.name, "scores": ranking.scores[some].tolist() if whole else None}
         if not ranking.constant:
             n = len(ranking.scores)
             sizes = sorted({int(size) for size in np.geomspace(FEWEST, n, 8) if size < n})
-            entry["growing"] = list(ranking.growing(sizes))
+            entry["growing"] = ranking.growing(sizes)
             entry["regret"] = [(top, ranking.regret(top)) for top in sorted({int(t) for t in np.geomspace(1, n, 30)})]
         drawn["estimators"].append(entry)
     write_atomic(run.path / NETWORKS, (json.dumps(finite(drawn)) + "\n").encode())

@@ -1,6 +1,5 @@
 """MixPath's S4: the 34 NAS-Bench-101 cells of its ranking study, up to four parallel operations summed before a convolution."""
 
-import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from nas_suite.cells import INPUT, OPERATIONS, OUTPUT, CellGraph
 from nas_suite.chain import check_images, scaled
 from nas_suite.errors import BadInput
 from nas_suite.layers import activation, conv_block, initialise
-from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
+from nas_suite.space import Arch, Block, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, PathSum, mix
 
 STEM = 128
@@ -114,16 +113,8 @@ class MixPathS4(SupernetSpace):
         return 2 * self.stacks * self.cells + 2
 
     def sketch(self, arch: Arch) -> Sketch:
-        cell, places = self.cell(arch), list(self.skeleton.places())
-        stem, head = self.skeleton.stem_block().input, self.skeleton.head_block().input
-        firsts = [
-            (place.c_in, place.pooled_from or place.side, place.pooled_from or place.side) for place in places[:: self.cells]
-        ]
-        row = itertools.pairwise([*firsts, head])
-        stacks = [Part(f"stack{at}", before, after, repeats=self.cells) for at, (before, after) in enumerate(row)]
-        parts = (Part("stem", stem, firsts[0]), *stacks, Part("head", head, (self.classes, 1, 1)))
-        edges = tuple((u, v) for u, targets in enumerate(cell.targets) for v in targets)
-        return Sketch(parts, cell.ops, edges, paths=len(cell.targets[0]))
+        cell = self.cell(arch)
+        return self.skeleton.sketch(cell, len(cell.targets[0]))
 
     def network(self, arch: Arch) -> nn.Module:
         network = CellNetwork(self.cell(arch), self.skeleton)
@@ -211,12 +202,11 @@ class CellSupernet(Supernet):
         self.head = skeleton.head_block().build()
         initialise(self)
 
-    def forward(self, x: Float[Tensor, "n c h w"], path: Path) -> Float[Tensor, "n classes"]:
-        active = active_positions(path)
-        x = self.stem(x)
-        for pool, cell in zip(self.pools, self.cells, strict=True):
-            x = cell(pool(x), path, active)
-        return self.head(x)
+    def stages(self, path: Path) -> list[Stage]:
+        """Every cell runs by the whole path, so that two paths share the stem alone."""
+        key, active = tuple(path), active_positions(path)
+        cells = [(pool, partial(cell, path=path, active=active)) for pool, cell in zip(self.pools, self.cells, strict=True)]
+        return [Stage("stem", self.stem), *(Stage(key, run) for pair in cells for run in pair), Stage("head", self.head)]
 
 
 def active_positions(path: Path) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from nas_suite.edgecells import (
     written,
 )
 from nas_suite.layers import activation, conv_block, conv_bn
-from nas_suite.space import Arch, Block, Part, Path, Sketch, Supernet, SupernetSpace, Variable
+from nas_suite.space import Arch, Block, Part, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import mix
 
 STEM, STAGES = 16, 3
@@ -59,10 +59,10 @@ class NasBench201(SupernetSpace):
         return tuple(Variable(f"edge{u}{v}", OPERATIONS) for u, v in EDGES)
 
     @cached_property
-    def stages(self) -> tuple["Stage", ...]:
+    def stacks(self) -> tuple["Stack", ...]:
         """Channels double and sides halve, rounded up, from stage to stage."""
         stem = scaled(STEM, self.width)
-        return tuple(Stage(stem << at, -(-self.image_size >> at)) for at in range(STAGES))
+        return tuple(Stack(stem << at, -(-self.image_size >> at)) for at in range(STAGES))
 
     def canonical(self, arch: Arch) -> Arch:
         """The lexicographically least spelling of the same function of the same convolutions (`edgecells.signature`)."""
@@ -91,7 +91,7 @@ class NasBench201(SupernetSpace):
         return STAGES * self.cells * flow(self.check(arch)).depth + 2 * (STAGES - 1) + 2
 
     def sketch(self, arch: Arch) -> Sketch:
-        shapes = [stage.shape for stage in self.stages]
+        shapes = [stage.shape for stage in self.stacks]
         parts = [Part("stem", self.stem_block().input, shapes[0])]
         for at, shape in enumerate(shapes):
             parts += [Part(f"reduce{at}", shapes[at - 1], shape, residual=True)] if at else []
@@ -101,18 +101,18 @@ class NasBench201(SupernetSpace):
 
     def stem_block(self) -> Block:
         """A 3×3 convolution with its batch norm; the cells' operations begin with a ReLU."""
-        return conv_block(self.channels, self.stages[0].channels, 3, 1, self.image_size, "none")
+        return conv_block(self.channels, self.stacks[0].channels, 3, 1, self.image_size, "none")
 
     def head_block(self) -> Block:
-        last = self.stages[-1]
+        last = self.stacks[-1]
         key = f"norm_classify_i{last.channels}_c{self.classes}_r{last.side}"
         return Block(key, last.shape, partial(classifier, last.channels, self.classes))
 
     def blocks(self, path: Path) -> Iterator[tuple[float | Tensor, Block]]:
         yield 1.0, self.stem_block()
-        for at, stage in enumerate(self.stages):
+        for at, stage in enumerate(self.stacks):
             if at:
-                yield 1.0, reduction_block(self.stages[at - 1])
+                yield 1.0, reduction_block(self.stacks[at - 1])
             for choice in itertools.chain.from_iterable(itertools.repeat(path, self.cells)):
                 options = [(1.0, choice)] if isinstance(choice, int) else [(choice[i], i) for i in range(len(choice))]
                 yield from ((weight, operation_block(option, stage)) for weight, option in options if option > SKIP)
@@ -120,23 +120,23 @@ class NasBench201(SupernetSpace):
 
     def network(self, arch: Arch) -> nn.Module:
         """Initialised as torch does, as the benchmark's networks were."""
-        return nn.Sequential(*self.assembled([partial(Cell, self.check(arch), stage.channels) for stage in self.stages]))
+        return nn.Sequential(*self.assembled([partial(Cell, self.check(arch), stage.channels) for stage in self.stacks]))
 
     def supernet(self, norm: str) -> Supernet:
-        return CellSupernet(self.assembled([partial(SuperCell, stage.channels) for stage in self.stages]))
+        return CellSupernet(self.assembled([partial(SuperCell, stage.channels) for stage in self.stacks]))
 
     def assembled(self, cell: Sequence[Callable[[], nn.Module]]) -> list[nn.Module]:
         """The layers of a network whose stage i repeats `cell[i]`."""
         layers = [self.stem_block().build()]
         for at in range(STAGES):
-            layers += [reduction_block(self.stages[at - 1]).build()] if at else []
+            layers += [reduction_block(self.stacks[at - 1]).build()] if at else []
             layers += [cell[at]() for _ in range(self.cells)]
         return [*layers, self.head_block().build()]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Cells in a row: their channels and the side of their features."""
+class Stack:
+    """A stage of the benchmark, cells in a row: their channels and the side of their features."""
 
     channels: int
     side: int
@@ -170,9 +170,9 @@ def operation(option: int, channels: int) -> nn.Module:
     return relu_conv_bn(channels, channels, 1 if option == CONV1 else 3)
 
 
-def operation_block(option: int, stage: Stage) -> Block:
-    key = f"{OPERATIONS[option]}_i{stage.channels}_r{stage.side}"
-    return Block(key, stage.shape, partial(operation, option, stage.channels))
+def operation_block(option: int, stack: Stack) -> Block:
+    key = f"{OPERATIONS[option]}_i{stack.channels}_r{stack.side}"
+    return Block(key, stack.shape, partial(operation, option, stack.channels))
 
 
 class Reduction(nn.Module):
@@ -188,9 +188,9 @@ class Reduction(nn.Module):
         return self.shortcut(x) + self.body(x)
 
 
-def reduction_block(stage: Stage) -> Block:
+def reduction_block(stack: Stack) -> Block:
     """The reduction behind a stage."""
-    return Block(f"reduce_i{stage.channels}_r{stage.side}", stage.shape, partial(Reduction, stage.channels))
+    return Block(f"reduce_i{stack.channels}_r{stack.side}", stack.shape, partial(Reduction, stack.channels))
 
 
 def classifier(channels: int, classes: int) -> nn.Module:
@@ -254,7 +254,10 @@ class CellSupernet(Supernet):
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, x: Float[Tensor, "n c h w"], path: Path) -> Float[Tensor, "n classes"]:
-        for layer in self.layers:
-            x = layer(x, path) if isinstance(layer, SuperCell) else layer(x)
-        return x
+    def stages(self, path: Path) -> list[Stage]:
+        """Every cell runs by the whole path, so that two paths share the stem alone."""
+        key = tuple(path)
+        return [
+            Stage(key, partial(layer, path=path)) if isinstance(layer, SuperCell) else Stage(at, layer)
+            for at, layer in enumerate(self.layers)
+        ]
