@@ -124,6 +124,11 @@ class NasBench101(SearchSpace):
         initialise(network)
         return network
 
+    def pieces(self) -> Iterator[Block]:
+        raise BadInput(
+            "a cell of nasbench101 sets its blocks' channels by its edges, so its blocks cannot be listed one by one"
+        )
+
     def blocks(self, path: Path) -> Iterator[tuple[float | Tensor, Block]]:
         """The cell's vertices and channels are those of the path's heaviest options. Its operations weigh as in the path, which
         is the exact expectation where no edge is soft; the projection on an edge from the input weighs as that edge. BadInput
