@@ -110,8 +110,8 @@ def descend(space: SearchSpace, value: Callable[[Arch], float], rng: random.Rand
     best, former = value(arch), math.inf
     while best < former:
         former = best
-        for at, variable in enumerate(space.variables):
-            for option in range(len(variable.options)):
+        for at, options in enumerate(space.searched):
+            for option in options:
                 near = space.canonical((*arch[:at], option, *arch[at + 1 :]))
                 if near is not None and (found := value(near)) < best:
                     best, arch = found, near
@@ -176,8 +176,8 @@ class Evolution(Searcher):
 
 def mutated(space: SearchSpace, arch: Arch, rng: random.Random) -> Arch:
     """`arch` with one variable, that has a choice, set to another option."""
-    at = rng.choice([i for i, v in enumerate(space.variables) if len(v.options) > 1])
-    others = [i for i in range(len(space.variables[at].options)) if i != arch[at]]
+    at = rng.choice([i for i, options in enumerate(space.searched) if len(options) > 1])
+    others = [i for i in space.searched[at] if i != arch[at]]
     return (*arch[:at], rng.choice(others), *arch[at + 1 :])
 
 
@@ -232,7 +232,8 @@ def pymoo_operators(region: Region, rng: random.Random, rate: float, told: set[A
 
     class Reset(Mutation):
         def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **kwargs: Any) -> Any:
-            fresh = random_state.integers(0, problem.xu.astype(int) + 1, size=X.shape)
+            draws = random_state.integers(0, [len(options) for options in region.space.searched], size=X.shape)
+            fresh = np.array([[options[i] for options, i in zip(region.space.searched, row, strict=True)] for row in draws])
             return np.where(random_state.random(X.shape) < rate, fresh, X)
 
     class Mend(Repair):

@@ -184,18 +184,23 @@ class SearchSpace(ABC):
         chosen = zip(self.variables, self.check(arch), strict=True)
         return Sketch(tuple(Part(variable.name, operations=(variable.labels[i],)) for variable, i in chosen))
 
+    @property
+    def searched(self) -> Sequence[Sequence[int]]:
+        """Of each variable the options that samples and searches look at: all, unless a space has too many."""
+        return [range(len(v.options)) for v in self.variables]
+
     def sample(self, rng: random.Random) -> Arch:
         """A canonical architecture, options drawn uniformly and independently, redrawn until they spell a network."""
         while True:
-            drawn = self.canonical(tuple(rng.randrange(len(v.options)) for v in self.variables))
+            drawn = self.canonical(tuple(options[rng.randrange(len(options))] for options in self.searched))
             if drawn is not None:
                 return drawn
 
     def neighbours(self, arch: Arch) -> Iterator[Arch]:
         """The distinct canonical architectures that differ from `arch` in one variable."""
         seen = {self.canonical(arch)}
-        for at, variable in enumerate(self.variables):
-            for option in range(len(variable.options)):
+        for at, options in enumerate(self.searched):
+            for option in options:
                 near = self.canonical((*arch[:at], option, *arch[at + 1 :]))
                 if near is not None and near not in seen:
                     seen.add(near)
