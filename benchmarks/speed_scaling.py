@@ -26,7 +26,7 @@ def straightforward(blocks: Sequence[Elastic], target: float, constant: float) -
     widths = [b.width for b in blocks]
 
     def latency(some: Sequence[int]) -> float:
-        return constant + sum(float(b.latency[b.widths.index(w)]) for b, w in zip(blocks, some, strict=True))
+        return constant + sum(float(b.latency[w - b.widths[0]]) for b, w in zip(blocks, some, strict=True))
 
     def fit(first: int, sign: int) -> None:
         nonlocal widths
@@ -56,7 +56,7 @@ def draws(tables: Sequence[Official], count: int, step: int) -> list[tuple[list[
         table = rng.choice(tables)
         blocks = table.random(rng, step)
         target = rng.uniform(*reach(blocks, table.base))
-        start = table.base + sum(float(b.latency[b.widths.index(b.width)]) for b in blocks)
+        start = table.base + sum(float(np.interp(b.width, b.widths, b.latency)) for b in blocks)
         if abs(start / target - 1) >= 0.05:
             found.append((blocks, target, table.base))
     return found

@@ -14,24 +14,21 @@ PATIENCE = 8  # exchanges of two widths; one is the rule
 
 @dataclass(frozen=True)
 class Elastic:
-    """A chosen block: its stage, its inner channels, those that it may have (ascending, evenly spaced), and its latency in ms
-    at each of these, which never falls as they grow."""
+    """A chosen block: its stage, its inner channels, those that it may have, and its latency in ms at each of these, which
+    never falls as they grow."""
 
     stage: int
     width: int
-    widths: range
+    widths: Int[np.ndarray, " w"]
     latency: Float[np.ndarray, " w"]
 
     def __post_init__(self) -> None:
-        if len(self.latency) != len(self.widths) or not len(self.widths) or self.widths.step < 1:
-            raise ValueError(f"{len(self.latency)} latencies do not fit the widths {self.widths}")
+        if not len(self.widths) or (np.diff(self.widths) < 1).any():
+            raise ValueError(f"widths must ascend, got {self.widths.tolist()}")
         if (np.diff(self.latency) < 0).any():
-            raise ValueError(f"a latency falls as the width grows, over {self.widths}: {np.round(self.latency, 4).tolist()}")
-
-    @property
-    def grid(self) -> Int[np.ndarray, " w"]:
-        """The widths as an array."""
-        return np.arange(self.widths.start, self.widths.stop, self.widths.step)
+            raise ValueError(
+                f"a block takes less time where it is wider: {self.latency.round(4).tolist()} ms at {self.widths.tolist()}"
+            )
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def scaled(blocks: Sequence[Elastic], target: float, constant: float = 0.0) -> S
     for first in range(1, int(stage.max()) + 1):
         widths = proportional(prices, widths, stage >= first, 1, target)
         trace.append(prices(widths))
-    if any(b.widths.step > 1 for b in blocks):
+    if any((np.diff(b.widths) > 1).any() for b in blocks):
         at = exchanged(blocks, *to_grid(blocks, widths, target - constant), CLOSE * target)
         widths = np.array([b.widths[i] for b, i in zip(blocks, at, strict=True)])
         trace.append(prices(widths))
@@ -91,7 +88,7 @@ class Prices:
         self.most = np.array([b.widths[-1] for b in blocks])
         spans = self.most - self.least + 1
         self.first = np.cumsum(spans) - spans
-        self.ms = np.concatenate([np.interp(np.arange(b.grid[0], b.grid[-1] + 1), b.grid, b.latency) for b in blocks])
+        self.ms = np.concatenate([np.interp(np.arange(b.widths[0], b.widths[-1] + 1), b.widths, b.latency) for b in blocks])
         self.constant = constant
 
     def of(self, widths: Int[np.ndarray, "t b"]) -> Float[np.ndarray, " t"]:
@@ -121,7 +118,7 @@ def proportional(
 def to_grid(blocks: Sequence[Elastic], widths: Int[np.ndarray, " b"], target: float) -> tuple[Int[np.ndarray, " b"], float]:
     """The place of each width on its grid, and the ms left below the target: rounded down, then up again one step, those first
     that lost most of a step, as far as that fits."""
-    exact = np.array([(w - b.widths[0]) / b.widths.step for b, w in zip(blocks, widths, strict=True)])
+    exact = np.array([np.interp(w, b.widths, np.arange(len(b.widths))) for b, w in zip(blocks, widths, strict=True)])
     at = exact.astype(int)
     left = target - sum(float(b.latency[i]) for b, i in zip(blocks, at, strict=True))
     for k in np.argsort(at - exact, kind="stable"):
@@ -137,7 +134,7 @@ def exchanged(blocks: Sequence[Elastic], at: Int[np.ndarray, " b"], left: float,
     are searched at once, on their curves lifted above each other."""
     sizes = np.array([len(b.widths) for b in blocks])
     first, owner = np.cumsum(sizes) - sizes, np.repeat(np.arange(len(blocks)), sizes)
-    ms, width = np.concatenate([b.latency for b in blocks]), np.concatenate([b.grid for b in blocks])
+    ms, width = np.concatenate([b.latency for b in blocks]), np.concatenate([b.widths for b in blocks])
     lift = 4.0 * (float(ms.sum()) + abs(left) + 1.0)
     lifted = ms + lift * owner
     at = at.copy()

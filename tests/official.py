@@ -46,7 +46,7 @@ class Official:
         side, into, out, stride = blocks[at]
         kernel, expansion, se = OPERATIONS[operation]
         table = self.entries[f"MBInvertedResBlock_{side}_{into}_{se * into}_{out}_k{kernel}_s{stride}_{act}"]
-        widths = range(2 * into * expansion // 3, 4 * into * expansion // 3 + 1, step)
+        widths = np.arange(2 * into * expansion // 3, 4 * into * expansion // 3 + 1, step)
         return Elastic(stage, width or into * expansion, widths, np.array([table[str(w)] for w in widths]))
 
     def network(self, operations: Sequence[Sequence[int]], step: int = 1) -> list[Elastic]:
