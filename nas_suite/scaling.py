@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from nas_suite.errors import Unreachable
 
 CLOSE = 2e-4  # of the target: as near below it as widths on a grid are brought
+ROUNDING = 1e-12  # of sums that are taken in another order
 PATIENCE = 8  # exchanges of two widths; one is the rule
 
 
@@ -59,7 +60,7 @@ def scaled(blocks: Sequence[Elastic], target: float, constant: float = 0.0) -> S
     pairs are exchanged, the nearest first, until at most 0.02 % of the target is left. Unreachable where no widths do.
     """
     low, high = reach(blocks, constant)
-    if not low <= target <= high:
+    if not low * (1 - ROUNDING) <= target <= high * (1 + ROUNDING):
         raise Unreachable(
             f"these operations take {low:.2f} to {high:.2f} ms at any width they may have; {target:g} ms is outside"
         )
@@ -109,7 +110,7 @@ def proportional(
     room = prices.most - widths if sign > 0 else widths - prices.least
     steps = int(np.max(-(-room[chosen] // rates[chosen])))
     states = np.clip(widths + sign * rates * np.arange(steps + 1)[:, None], prices.least, prices.most)
-    below = np.flatnonzero(prices.of(states) <= target)
+    below = np.flatnonzero(prices.of(states) <= target * (1 + ROUNDING))
     if not len(below):
         return states[-1] if sign < 0 else widths
     return states[below[0] if sign < 0 else below[-1]]

@@ -3,6 +3,7 @@
 import json
 import lzma
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from nas_suite.cost import Cost
 from nas_suite.scaling import Elastic
+from nas_suite.space import Block
+from nas_suite.spaces.tfnas import TFNAS
 
 OPERATIONS = ((3, 3, 0), (3, 6, 0), (5, 3, 0), (5, 6, 0), (3, 3, 1), (3, 6, 2), (5, 3, 1), (5, 6, 2))  # kernel, expansion, SE
 STAGES = (  # activation, then resolution, channels in and out, and stride of each block
@@ -48,6 +52,18 @@ class Official:
         table = self.entries[f"MBInvertedResBlock_{side}_{into}_{se * into}_{out}_k{kernel}_s{stride}_{act}"]
         widths = np.arange(2 * into * expansion // 3, 4 * into * expansion // 3 + 1, step)
         return Elastic(stage, width or into * expansion, widths, np.array([table[str(w)] for w in widths]))
+
+    def cost(self, space: TFNAS) -> Cost:
+        """The latency of networks of the space; the base is stem and head."""
+        return Cost("latency", "ms", space, self.of, self.base)
+
+    def of(self, block: Block) -> float:
+        told = re.fullmatch(r"mb_i(\d+)_o(\d+)_k(\d)_s(\d)_r(\d+)_se(\d+)_(\w+)", block.family)
+        if told is None:
+            return 0.0
+        into, out, kernel, stride, side, hidden, act = told.groups()
+        key = f"MBInvertedResBlock_{side}_{into}_{hidden}_{out}_k{kernel}_s{stride}_{act}"
+        return self.entries[key][str(block.width)]
 
     def network(self, operations: Sequence[Sequence[int]], step: int = 1) -> list[Elastic]:
         return [self.block(s, at, op, step) for s, stage in enumerate(operations) for at, op in enumerate(stage)]
