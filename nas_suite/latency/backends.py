@@ -2,12 +2,13 @@
 
 import io
 import warnings
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
 
 from nas_suite.errors import BadInput
-from nas_suite.latency.conditions import Backend, Conditions, Dtype
+from nas_suite.latency.conditions import Conditions, Dtype
 from nas_suite.latency.timer import Reading, Run, by_clock, by_events
 
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,29 +32,28 @@ def timed(module: nn.Module, shape: tuple[int, ...], under: Conditions, device: 
         raise BadInput(f"{under.batch} features {shape} in {under.dtype} cannot run on {device}: {said}") from None
 
 
-def check(backend: Backend, dtype: Dtype) -> None:
+def check(under: Conditions) -> None:
     """BadInput where a backend is not installed or does not take a type."""
-    if backend == "torch":
+    if under.backend != "onnxruntime":
         return
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+        for package in ("onnx", "onnxruntime"):
+            import_module(package)
     except ImportError as error:
         raise BadInput(
             f"backend onnxruntime needs the extra [onnx], of which {error.name} is not installed: pip install 'nas-suite[onnx]'"
         ) from None
-    if dtype == "bf16":
+    if under.dtype == "bf16":
         raise BadInput("backend onnxruntime is fed by numpy, which has no bf16; take fp32 or fp16, or backend torch")
 
 
 def in_onnxruntime(module: nn.Module, x: Tensor, threads: int) -> Run:
     """A run of a module, exported, in ONNX Runtime; it has ended when it returns."""
-    import onnxruntime
-
+    onnxruntime = import_module("onnxruntime")
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it calls itself old; its successor takes thirty times as long for a block
-        torch.onnx.export(module, (x,), file, dynamo=False, input_names=["x"], output_names=["y"])
+        torch.onnx.export(module, (x,), file, dynamo=False, input_names=["x"], output_names=["y"])  # type: ignore[arg-type]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     wanted = "CUDAExecutionProvider" if x.device.type == "cuda" else "CPUExecutionProvider"

@@ -71,10 +71,10 @@ def table_of(
     }
     errors = [error for error, _ in points.gaps(measured)]
     grid = {"measured": len(found), "of": len(points.blocks), "interpolation_error_ms": max(errors, default=0.0)}
-    return LatencyTable(
-        conditions, datetime.now().isoformat(timespec="seconds"), families, alone, space,
-        spread="iqr", noise=journal.noise(reference_of(points).key), source={**source, "points": grid, "seconds": round(journal.spent, 1)},
-    )  # fmt: skip
+    more = {**source, "points": grid, "seconds": round(journal.spent, 1)}
+    noise = journal.noise(reference_of(points).key)
+    now = datetime.now().isoformat(timespec="seconds")
+    return LatencyTable(conditions, now, families, alone, space, None, "iqr", noise, source=more)
 
 
 def curve(readings: list[tuple[int, Reading]]) -> Curve:

@@ -14,6 +14,7 @@ from nas_suite.cost import Cost
 from nas_suite.engine import Progress, silent
 from nas_suite.errors import BadInput
 from nas_suite.latency.noise import BELIEVED
+from nas_suite.rank import tau
 from nas_suite.space import Arch
 
 TimeNetwork: TypeAlias = Callable[[Arch], float]
@@ -65,7 +66,11 @@ class Check:
     def verdict(self) -> str:
         """In one line, why nothing here can be believed; empty where it can."""
         worst = max(self.first, self.noise)
-        return "" if self.believed else f"two measurements of one network differ by {worst:.1%} here, which is more than {BELIEVED:.0%}"
+        return (
+            ""
+            if self.believed
+            else f"two measurements of one network differ by {worst:.1%} here, which is more than {BELIEVED:.0%}"
+        )
 
 
 def check(cost: Cost, time_network: TimeNetwork, networks: int, seed: int, strict: bool, progress: Progress = silent) -> Check:
@@ -91,16 +96,12 @@ def check(cost: Cost, time_network: TimeNetwork, networks: int, seed: int, stric
         for at, place in enumerate(rng.sample(range(networks), networks)):
             passes[place].append(time_network(archs[place]))
             progress(FIRST + turn * networks + at + 1, total, {})
-    found = [
-        Network(space.describe(arch), cost.total(arch), tuple(times)) for arch, times in zip(archs, passes, strict=True)
-    ]
+    found = [Network(space.describe(arch), cost.total(arch), tuple(times)) for arch, times in zip(archs, passes, strict=True)]
     return judged(found, seed, first)
 
 
 def judged(networks: Sequence[Network], seed: int, first: float) -> Check:
     """What the measurements of networks tell of the table."""
-    from scipy.stats import kendalltau
-
     sums = np.array([network.table_ms for network in networks])
     truth = np.array([network.measured_ms for network in networks])
     a, b = affine(sums, truth)
@@ -109,7 +110,7 @@ def judged(networks: Sequence[Network], seed: int, first: float) -> Check:
     return Check(
         tuple(networks), seed, first, statistics.fmean(repeat_noise(network.passes_ms) for network in networks),
         float(np.abs(shares).mean()), float(shares.mean()), float(np.abs(held / truth - 1).mean()), a, b,
-        float(kendalltau(sums, truth).statistic), tuple(held.tolist()),
+        tau(sums, truth), tuple(held.tolist()),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, MinLen
 
-from nas_suite.errors import BadInput
+from nas_suite.errors import BadInput, suggest
 
 Dtype: TypeAlias = Literal["fp32", "bf16", "fp16"]
 Backend: TypeAlias = Literal["torch", "onnxruntime"]
@@ -37,7 +37,20 @@ class Conditions:
     def against(self, known: "Conditions") -> list[str]:
         """In words, what is asked here and is otherwise or unknown in `known`."""
         pairs = ((name, getattr(self, name), getattr(known, name)) for name in NAMES)
-        return [f"{said(name, asked)} is asked, it has {said(name, has)}" for name, asked, has in pairs if asked not in (None, has)]
+        return [
+            f"{said(name, asked)} is asked, it has {said(name, has)}" for name, asked, has in pairs if asked not in (None, has)
+        ]
+
+
+UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+"""Units of time, in ms."""
+
+
+def in_ms(unit: str) -> float:
+    """How many ms a unit of time is; BadInput where it is none."""
+    if unit not in UNITS:
+        raise BadInput(f"unknown unit {unit!r}{suggest(unit, UNITS)}")
+    return UNITS[unit]
 
 
 NAMES = tuple(field.name for field in fields(Conditions))
@@ -53,5 +66,7 @@ def agreed(what: str, has: Conditions, asked: Conditions) -> Conditions:
     explicitly that it does not have or does not tell; `what` names the table."""
     wrong = asked.against(has)
     if wrong:
-        raise BadInput(f"{what} was measured otherwise: {'; '.join(wrong)}; leave that out, or name a table that was measured so")
+        raise BadInput(
+            f"{what} was measured otherwise: {'; '.join(wrong)}; leave that out, or name a table that was measured so"
+        )
     return has

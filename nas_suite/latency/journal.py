@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from nas_suite.disk import PART, repair_tail, writing
 from nas_suite.errors import BadInput
 from nas_suite.latency.noise import MOVED, Noise
+from nas_suite.latency.shelf import made
 from nas_suite.latency.timer import Reading
 
 STARTS = 3
@@ -63,7 +64,6 @@ class Journal:
                 journal.before = line["spent"]
         else:
             with writing(path.parent):
-                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps({"request": request}) + "\n")
         return journal
 
@@ -126,6 +126,11 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
+def begun(path: Path) -> Any:
+    """The request of a journal that is there, None where there is none."""
+    return next(read(path), {}).get("request") if path.exists() else None
+
+
 def read(path: Path) -> Iterator[dict[str, Any]]:
     try:
         yield from map(json.loads, path.read_text().splitlines())
@@ -138,8 +143,7 @@ def held(table: Path) -> Iterator[None]:
     """Within: no other process measures this table; BadInput where one does."""
     from filelock import FileLock, Timeout
 
-    with writing(table.parent):
-        table.parent.mkdir(parents=True, exist_ok=True)
+    made(table.parent)
     lock = table.with_name(f".{table.name}.lock")
     try:
         with FileLock(lock, timeout=0):

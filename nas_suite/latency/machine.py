@@ -35,12 +35,18 @@ def called(device: torch.device) -> str:
     return told[1].strip() if told else platform.processor() or platform.machine()
 
 
+def having(name: str) -> torch.device | None:
+    """The processor or accelerator of this machine that has this name."""
+    places = [torch.device("cpu"), *(torch.device("cuda", index) for index in range(torch.cuda.device_count()))]
+    return next((device for device in places if called(device) == name), None)
+
+
 def described(device: torch.device) -> dict[str, Any]:
     """What else a latency depends on, as far as it can be read: versions, processors, clock and governor."""
     found: dict[str, Any] = {
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: installed for name in PACKAGES if (installed := package(name))},
+        "versions": versions(),
         "processors": os.cpu_count(),
         "layout": "channels-last",
     }
@@ -61,6 +67,11 @@ def clocks(device: torch.device) -> dict[str, Any]:
         told = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.split(",")
         return dict(zip(("driver", "clock_mhz", "clock_max_mhz"), (part.strip() for part in told), strict=False))
     return {}
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a latency depends on, as far as they are there."""
+    return {name: installed for name in PACKAGES if (installed := package(name))}
 
 
 def package(name: str) -> str:

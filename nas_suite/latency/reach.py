@@ -72,7 +72,9 @@ def by_decisions(cost: Cost) -> tuple[float, float] | None:
     first, last = slopes
     if not all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(first, last, strict=True)):
         return None
-    rest = float(total.detach()) - sum(float((slope * weights.detach()).sum()) for slope, weights in zip(last, path, strict=True))
+    rest = float(total.detach()) - sum(
+        float((slope * weights.detach()).sum()) for slope, weights in zip(last, path, strict=True)
+    )
     return rest + sum(float(slope.min()) for slope in last), rest + sum(float(slope.max()) for slope in last)
 
 

@@ -1,5 +1,6 @@
 """Where latency tables lie on this machine, and which of them is meant."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,14 @@ def folder() -> Path:
     return data_folder() / "latency"
 
 
+def made(place: Path) -> None:
+    """Makes a folder for tables where it is not there; BadInput where that cannot be."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make the folder {place}: {error.strerror or error}; choose another --out") from None
+
+
 def names() -> list[str]:
     """The tables in the user's folder."""
     return sorted(path.name.removesuffix(END) for path in folder().glob(f"[!.]*{END}"))
@@ -36,13 +45,15 @@ def located(text: str) -> Path:
 
 def numbered(space: str, conditions: Conditions) -> Iterator[Path]:
     """Files that are not there, for new tables of a space under these conditions."""
-    device = re.sub(r"[^a-z0-9]+", "-", (conditions.device or "").lower().replace("(r)", "").replace("(tm)", "")).strip("-")
     c = conditions
-    stem = f"{space}_{device}_{c.backend}_b{c.batch}_t{c.threads}_{c.dtype}_r{c.resolution}"
-    for number in range(1, 10**6):
-        path = folder() / f"{stem}-{number}{END}"
-        if not path.exists():
-            yield path
+    stem = f"{space}_{plain(c.device or '')}_{c.backend}_b{c.batch}_t{c.threads}_{c.dtype}_r{c.resolution}"
+    paths = (folder() / f"{stem}-{number}{END}" for number in itertools.count(1))
+    yield from (path for path in paths if not path.exists())
+
+
+def plain(name: str) -> str:
+    """A device's name as part of a file's: `Intel(R) Xeon(R) Processor` is `intel-xeon-processor`."""
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", name.lower())).strip("-")
 
 
 def newest(name: str, space: "SearchSpace", asked: Conditions) -> "LatencyTable":

@@ -1,6 +1,7 @@
 """A table of block latencies: one JSON file of ms under stated conditions, every value checked when read, and its cost."""
 
 import json
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -20,11 +21,14 @@ from nas_suite.latency.conditions import Conditions
 from nas_suite.latency.noise import Noise
 from nas_suite.space import Block, SearchSpace
 
-KIND, SCHEMA = "nas_suite latency table", 1
+KIND: Literal["nas_suite latency table"] = "nas_suite latency table"
+SCHEMA: Literal[1] = 1
+NAME = "latency"
+"""Of the cost."""
 ENDLESS = float("inf")
 Ms: TypeAlias = Annotated[float, Gt(0), Lt(ENDLESS)]
 Spread: TypeAlias = Annotated[float, Ge(0), Lt(ENDLESS)]
-Any_: TypeAlias = Annotated[float, Gt(-ENDLESS), Lt(ENDLESS)]
+Number: TypeAlias = Annotated[float, Gt(-ENDLESS), Lt(ENDLESS)]
 Count: TypeAlias = Annotated[int, Ge(1)]
 
 
@@ -80,12 +84,12 @@ class Constant:
 class Fit:
     """How whole networks follow the table: `a` × its sum + `b` ms, by least squares of the relative error.
 
-    Errors are mean absolute shares of the measured latency: `before` of the sums, `after` of fits to all other networks; `noise`
-    is that between two measurements of one network. `forced` says that the noise was above what is believed.
+    Errors are mean absolute shares of the measured latency: `before` of the sums, `after` of fits to all other networks;
+    `noise` is that between two measurements of one network. `forced` says that the noise was above what is believed.
     """
 
     a: Annotated[float, Gt(0), Lt(ENDLESS)]
-    b: Any_
+    b: Number
     networks: Count
     space: str
     seed: int
@@ -149,11 +153,13 @@ class LatencyTable:
             first = error.errors()[0]
             place, said = ".".join(map(str, first["loc"])) or "it", first["msg"].removeprefix("Value error, ")
             given = "" if isinstance(first["input"], (dict, list)) else f" is {first['input']!r}:"
-            raise BadInput(f"the latency table {path} is not usable: {place}{given} {said.lower()}; measure or import it again") from None
+            raise BadInput(
+                f"the latency table {path} is not usable: {place}{given} {said.lower()}; measure or import it again"
+            ) from None
 
     def write(self, path: Path) -> "LatencyTable":
         """Puts it into a file, whole or not at all."""
-        record = {name: value for name, value in finite(asdict(self)).items() if name != "where"}
+        record = {name: value for name, value in finite(asdict(self)).items() if name != "where"} | {"noisy": self.noisy}
         text = json.dumps({name: record[name] for name in ("kind", "schema", "unit", *record)}, indent=1)
         write_atomic(path, (re.sub(r"\[[^][{}]*\]", on_one_line, text) + "\n").encode())
         return replace(self, where=str(path))
@@ -162,6 +168,11 @@ class LatencyTable:
     def name(self) -> str:
         """What a message calls it."""
         return self.where or f"of {self.conditions.device}"
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the machine was too busy for what it measured to be believed."""
+        return self.noise is not None and self.noise.noisy
 
     def __len__(self) -> int:
         """How many latencies it holds."""
@@ -201,35 +212,33 @@ class LatencyTable:
         curve = self.families.get(block.family)
         return "" if curve is None else f": it has widths {curve.widths[0]} to {curve.widths[-1]} of {block.family}"
 
-    def lacking(self, space: SearchSpace) -> list[str]:
-        """The keys that some network of the space needs and the table has not."""
-        return [block.key for block in space.pieces() if self.find(block) is None]
+    def lacking(self, space: SearchSpace) -> list[Block]:
+        """The blocks that some network of the space needs and the table does not reach."""
+        return [block for block in space.pieces() if self.find(block) is None]
 
     def cost(self, space: SearchSpace, fitted: bool = True) -> Cost:
-        """The latency of networks in ms: a × (constant + Σ blocks) + b, plain sums where there is no fit or none is wanted.
+        """The latency of networks in ms: a × (constant + Σ blocks) + b; the plain sum where there is no fit or none is wanted.
 
         BadInput where the table lacks blocks of the space, or its constant covers what the space has not.
         """
-        import random
-
-        pieces = list(space.pieces())
-        lacks = [block for block in pieces if self.find(block) is None]
-        if lacks:
+        if lacks := self.lacking(space):
             made = f", which was made for {self.space.name}," if self.space else ""
             raise BadInput(
-                f"the latency table {self.name}{made} lacks {len(lacks):,} of the {len(pieces):,} blocks of this space, "
-                f"such as {lacks[0].key}{self.reach(lacks[0])}; nas latency build measures a space"
+                f"the latency table {self.name}{made} lacks {len(lacks):,} of the blocks of this space, such as "
+                f"{lacks[0].key}{self.reach(lacks[0])}; nas latency build measures a space"
             )
         base = 0.0
         if self.constant is not None:
             keys = [block.key for _, block in space.blocks(space.sample(random.Random(0)))]
             for pattern in self.constant.covers:
                 if not any(fnmatchcase(key, pattern) for key in keys):
-                    raise BadInput(f"the latency table {self.name} is of another space: it counts {pattern}, which this one has not")
+                    raise BadInput(
+                        f"the latency table {self.name} is of another space: it counts {pattern}, which this one has not"
+                    )
             base = self.constant.ms
         if not fitted or self.fit is None:
-            return Cost("latency", "ms", space, self.ms, base)
-        return Cost("latency", "ms", space, self.fitted_ms, self.fit.a * base + self.fit.b)
+            return Cost(NAME, self.unit, space, self.ms, base)
+        return Cost(NAME, self.unit, space, self.fitted_ms, self.fit.a * base + self.fit.b)
 
 
 def heads(path: Path, data: bytes) -> None:
