@@ -20,10 +20,15 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
 
     def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-        if not (input.device.type == "cpu" and torch.is_grad_enabled() and in_bf16(input)):
-            return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            return DepthwiseFunction.apply(input.bfloat16(), self.weight, self.stride[0])
+        return depthwise(input, self.weight, self.stride[0])
+
+
+def depthwise(x: Float[Tensor, "n c h w"], weight: Float[Tensor, "c 1 k k"], stride: int) -> Float[Tensor, "n c h2 w2"]:
+    """The convolution of a DepthwiseConv2d, with any weight."""
+    if not (x.device.type == "cpu" and torch.is_grad_enabled() and in_bf16(x)):
+        return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, weight.shape[0])
+    with torch.autocast("cpu", enabled=False):
+        return DepthwiseFunction.apply(x.bfloat16(), weight, stride)
 
 
 def in_bf16(x: Tensor) -> bool:
@@ -55,9 +60,11 @@ class DepthwiseFunction(torch.autograd.Function):
 
 
 def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """The gradient of `x`, in its type; strided ones are computed in fp32."""
-    dtype = torch.float32 if stride > 1 else x.dtype
-    return gradients(grad.to(dtype), x.to(dtype), weight.to(dtype), stride, (True, False, False))[0].to(x.dtype)
+    """The gradient of `x`, in its type: a convolution with the kernel turned round, twice as fast as oneDNN's own way back;
+    strided ones are computed in fp32."""
+    if stride == 1:
+        return torch.conv2d(grad, weight.flip(2, 3).to(x.dtype), None, 1, weight.shape[-1] // 2, 1, weight.shape[0])
+    return gradients(grad.float(), x.float(), weight.float(), stride, (True, False, False))[0].to(x.dtype)
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
