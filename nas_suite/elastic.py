@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nas_suite.chain import Site
 from nas_suite.depthwise import DepthwiseConv2d, depthwise
 from nas_suite.layers import ACTIVATIONS, DropPath, SqueezeExcite, conv_bn, initialise
-from nas_suite.space import Block, Path, Stage, Supernet
+from nas_suite.space import Block, Path, SlicedSupernet, Stage
 from nas_suite.supernet import mix
 
 JOINED = 1 << 22  # numbers in joined features; of more, caches see nothing twice (benchmarks/LOG.md)
@@ -177,7 +177,7 @@ class Decisions(NamedTuple):
     widths: Sequence[Sequence[int | Tensor]]
 
 
-class ElasticSupernet(Supernet):
+class ElasticSupernet(SlicedSupernet):
     """Stem, stages of elastic blocks, head. A stage's output is that of its last block that runs or, where its depth is soft,
     the weighted sum of those that may be the last (TF-NAS's sink).
 

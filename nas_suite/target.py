@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from nas_suite.cost import Cost
 from nas_suite.errors import Unreachable
+from nas_suite.latency.reach import by_stages
 from nas_suite.scaling import Elastic, Scaled, scaled
 from nas_suite.space import Arch, ElasticSpace
 
@@ -90,13 +91,7 @@ class Target:
     @cached_property
     def span(self) -> tuple[float, float]:
         """The least and the most ms that a network of the space takes."""
-        low = high = self.constant
-        for number, stage in enumerate(self.space.stages):
-            ends = [[self.ends(at, operation) for operation in self.offered(at)] for at in stage]
-            least = np.cumsum([min(low for low, _ in block) for block in ends])[self.depths(number)]
-            most = np.cumsum([max(high for _, high in block) for block in ends])[self.depths(number)]
-            low, high = low + float(least.min()), high + float(most.max())
-        return low, high
+        return by_stages(self.cost, self.space)
 
     def check(self) -> None:
         """Unreachable where the target lies outside of what the space's networks take."""

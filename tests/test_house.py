@@ -30,7 +30,7 @@ FLOORS = (
         "proxies",
     ),
     ("method", "multipath", "elastic", "latency"),
-    ("oneshot",),
+    ("oneshot", "target"),
     ("methods", "spaces"),
     ("importers",),
     ("pipeline", "catalogue"),

@@ -21,7 +21,7 @@ from nas_suite.method import Method, Problem
 from nas_suite.objective import Objective
 from nas_suite.oneshot import accuracy
 from nas_suite.search import Fixed, Limit, Searcher
-from nas_suite.space import Arch, ElasticSpace, ElasticSupernet, Path
+from nas_suite.space import Arch, ElasticSpace, Path, SlicedSupernet
 from nas_suite.target import Beliefs, Choice, Target, Widths
 
 ANOTHER = 1  # of a step's random draws: those of its second path
@@ -67,7 +67,7 @@ class TFNAS(Method):
     pad: Annotated[int, Ge(0)] = 4
     flip: bool = True
     cutout: Annotated[int, Ge(0)] = 0
-    supernet: ElasticSupernet = field(init=False, repr=False)
+    supernet: SlicedSupernet = field(init=False, repr=False)
     descent: Descent = field(init=False, repr=False)
     choosing: Descent = field(init=False, repr=False)
     widths: Widths = field(init=False, repr=False)  # of the deployed space
@@ -235,7 +235,7 @@ class TFNAS(Method):
         choice = self.target.nearest(self.beliefs) if last else self.target.likeliest(self.beliefs)
         self.widths, scaled = self.target.scaled(choice, self.widths)
         chosen = [(at, op) for _, at, op in self.target.running(choice)]
-        self.supernet.sort(chosen, momenta(self.descent.optimizer))
+        self.supernet.sort_channels(chosen, momenta(self.descent.optimizer))
         return choice, list(scaled.trace)
 
     def habits(self) -> dict[str, Any]:
@@ -298,26 +298,23 @@ class TFNAS(Method):
         return Fixed([self.problem.space.canonical(path)])
 
 
-def momenta(optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, list[Tensor]]:
+def momenta(optimizer: torch.optim.Optimizer) -> dict[Tensor, Tensor]:
     """What stochastic gradient descent remembers of each parameter."""
-    return {p: [kept["momentum_buffer"]] for p, kept in optimizer.state.items() if kept.get("momentum_buffer") is not None}  # type: ignore[misc]
+    return {p: m for p, kept in optimizer.state.items() if (m := kept.get("momentum_buffer")) is not None}
 
 
 @contextlib.contextmanager
-def at_rest(supernet: ElasticSupernet, paths: Sequence[Path], optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Within, an optimiser may step; after, channels that no path runs, and their momenta, are bit for bit what they were."""
+def at_rest(supernet: SlicedSupernet, paths: Sequence[Path], optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Within, an optimiser may step; after, inner channels that no path runs, and their momenta, are bit for bit what they
+    were."""
     active = (entry for path in paths for entry in supernet.active(path))
-    idle = [(parameter, rest(index)) for parameter, index in active]
-    before = [(p.detach()[index].clone(), [m[index].clone() for m in momenta(optimizer).get(p, [])]) for p, index in idle]
+    idle = [(p, (*index[:-1], slice(index[-1].stop, None))) for p, index in active if index[-1].stop is not None]
+    before = momenta(optimizer)
+    kept = [(p.detach()[rest].clone(), before[p][rest].clone() if p in before else 0.0) for p, rest in idle]
     yield
+    after = momenta(optimizer)
     with torch.no_grad():
-        kept = momenta(optimizer)
-        for (parameter, index), (weights, moving) in zip(idle, before, strict=True):
-            parameter[index] = weights
-            for momentum, former in zip(kept.get(parameter, []), moving or [torch.zeros(())], strict=False):
-                momentum[index] = former
-
-
-def rest(index: tuple[slice, ...]) -> tuple[slice, ...]:
-    """The channels past those of an index."""
-    return (*index[:-1], slice(index[-1].stop, None))
+        for (parameter, rest), (weights, moving) in zip(idle, kept, strict=True):
+            parameter[rest] = weights
+            if parameter in after:
+                after[parameter][rest] = moving
