@@ -12,6 +12,7 @@ from nas_suite.registry import Typed, checked
 
 PARTS = ("method", "space", "data", "deploy", "retrain")
 ABOUT = ("about", "cost", "expect")
+FIT = ("image_size", "channels", "classes")  # the settings of a space that its images decide
 WIDTH = "width"  # the setting of a space that multiplies all channels; a supernet may be narrower than what is deployed
 PATHS = "m"  # the setting of a space that bounds the paths of a block; how many a method wants is the method's matter
 

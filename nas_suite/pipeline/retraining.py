@@ -1,5 +1,6 @@
 """Training one network from scratch and opening the test split: retraining and evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nas_suite.errors import BadInput
 from nas_suite.ground import check_images, last
 from nas_suite.pipeline.setting import Setting, check_ground, differing, new_run, prepare, prepare_on, settled, work
 from nas_suite.pipeline.training import trained
-from nas_suite.plan import Plan
+from nas_suite.plan import FIT, Plan
 from nas_suite.registry import construct
 from nas_suite.run import Run, handle
 from nas_suite.standalone import Recipe, Standalone
@@ -25,10 +26,14 @@ def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progres
     derived for deployment may be trained on other data altogether, in its space as they need it; always it is as wide as it
     is deployed.
     """
-    plan = plan.as_deployed()
+    former = Plan.from_record(origin.record["plan"]).as_deployed()
+    derived, plan = origin.record["kind"] == "bilevel", plan.as_deployed()
+    if derived:
+        was, now = former.part("space"), plan.part("space")
+        free = {name: value for name, value in now.items() if name not in FIT or value != was.get(name)}
+        plan = replace(plan, settings={**plan.settings, "space": free})
     setting = prepare(plan)
-    former, whole = Plan.from_record(origin.record["plan"]).as_deployed(), settled(setting)
-    derived = origin.record["kind"] == "bilevel"
+    whole = settled(setting)
     if derived and (former.data != whole.data or any(differing("data", former, whole))):
         if former.space != whole.space:
             raise BadInput(f"{origin.name} searched {former.space}; its network cannot be trained in {whole.space}")

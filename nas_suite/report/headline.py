@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from nas_suite.data import DATA
+from nas_suite.plan import FIT
 from nas_suite.registry import defaults
 from nas_suite.report.drawing import caption, drawing
 from nas_suite.report.made import Made
@@ -19,7 +20,6 @@ from nas_suite.space import SupernetSpace
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
 BY_NO_METHOD = ("rank", "table")
-FIT = ("image_size", "channels", "classes")  # settings of a space that its images decide
 
 
 @dataclass(frozen=True)
