@@ -5,11 +5,12 @@ NAS := $(BIN)/nas
 RUNS ?= runs
 DEMO := $(RUNS)/demo
 
-.PHONY: help demo mixpath test test-fast check format bench clean
+.PHONY: help demo mixpath rank test test-fast check format bench clean
 
 help:
 	@echo "make demo       install, then train, search and retrain on handwritten digits; prints where the report lies"
 	@echo "make mixpath    the same without the report: MixPath's small recipe end to end"
+	@echo "make rank       train a supernet of S4 and rank its 34 networks on the benchmark that comes with the package"
 	@echo "make test       install what tests need and run every test"
 	@echo "make test-fast  leave out the slow ones"
 	@echo "make check      format, lint, types"
@@ -35,8 +36,14 @@ mixpath: .venv/.installed
 	test -e $(DEMO)/retrain/run.json || $(NAS) retrain $(DEMO)/search --best 1 --out $(DEMO)/retrain
 	$(NAS) runs resume $(DEMO)/retrain
 
-demo: mixpath
-	$(NAS) report $(DEMO)/supernet $(DEMO)/search $(DEMO)/retrain --out $(DEMO)/report.html
+rank: .venv/.installed
+	test -e $(DEMO)/s4/run.json || $(NAS) train-supernet mixpath --recipe mixpath-s4-digits --out $(DEMO)/s4
+	$(NAS) runs resume $(DEMO)/s4
+	test -e $(DEMO)/rank/run.json || $(NAS) rank --bench s4-digits --run $(DEMO)/s4 --out $(DEMO)/rank
+	$(NAS) runs resume $(DEMO)/rank
+
+demo: mixpath rank
+	$(NAS) report $(DEMO)/supernet $(DEMO)/search $(DEMO)/rank $(DEMO)/retrain --out $(DEMO)/report.html
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

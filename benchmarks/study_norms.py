@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from nas_suite import pipeline
+from nas_suite.disk import write_atomic
 from nas_suite.engine import random_for
 from nas_suite.errors import BadInput
 from nas_suite.plan import Plan, compose
-from nas_suite.run import LOG, RECORD, Run, write_atomic
+from nas_suite.run import LOG, RECORD, Run
 from nas_suite.space import Arch
 
 RECIPE = "mixpath-s1-cifar10-cpu"

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from nas_suite.data.images import Splits
+from nas_suite.disk import write_atomic
 from nas_suite.errors import BadInput
 from nas_suite.registry import Registry
-from nas_suite.run import Run, write_atomic
+from nas_suite.run import Run
 from nas_suite.space import SearchSpace
 
 WEIGHTS, ARCH, LOADER = "network.safetensors", "arch.json", "load.py"

@@ -1,5 +1,6 @@
 """NAS-Bench-101's network: a stem, stacks of equal cells with pooling between them, a linear classifier."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from nas_suite.cells import OPERATIONS, CellGraph
 from nas_suite.errors import suggest
 from nas_suite.layers import GlobalPool, conv_block, conv_bn
-from nas_suite.space import Block
+from nas_suite.space import Block, Part, Sketch
 
 
 def operation(name: str, channels: int) -> nn.Module:
@@ -21,6 +22,13 @@ def operation(name: str, channels: int) -> nn.Module:
     if name not in OPERATIONS:
         raise ValueError(f"unknown cell operation {name!r}{suggest(name, OPERATIONS)}")
     return conv_bn(channels, channels, 3 if name == "conv3x3" else 1, act="relu")
+
+
+def operation_block(name: str, channels: int, side: int) -> Block:
+    """An interior vertex's operation by itself."""
+    if name == "maxpool3x3":
+        return Block(f"maxpool3_i{channels}_r{side}", (channels, side, side), partial(operation, name, channels))
+    return conv_block(channels, channels, 3 if name == "conv3x3" else 1, 1, side, "relu")
 
 
 def projection(c_in: int, c_out: int) -> nn.Module:
@@ -100,6 +108,16 @@ class Skeleton:
         *_, last = self.places()
         key = f"classify_i{last.c_out}_c{self.classes}_r{last.side}"
         return Block(key, (last.c_out, last.side, last.side), partial(classifier, last.c_out, self.classes))
+
+    def sketch(self, cell: CellGraph, paths: int = 0) -> Sketch:
+        """What a drawing shows of the network of a cell: its stacks, and the cell."""
+        stem, head = self.stem_block().input, self.head_block().input
+        sides = [(place.c_in, place.pooled_from or place.side) for place in [*self.places()][:: self.cells]]
+        firsts = [(channels, side, side) for channels, side in sides]
+        row = itertools.pairwise([*firsts, head])
+        stacks = [Part(f"stack{at}", before, after, repeats=self.cells) for at, (before, after) in enumerate(row)]
+        parts = (Part("stem", stem, firsts[0]), *stacks, Part("head", head, (self.classes, 1, 1)))
+        return Sketch(parts, cell.ops, tuple((u, v) for u, targets in enumerate(cell.targets) for v in targets), paths)
 
 
 def pooling() -> nn.Module:

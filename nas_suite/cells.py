@@ -79,8 +79,15 @@ class CellGraph:
         return CellGraph(_permuted(self.adjacency, order), tuple(self.ops[v] for v in order))
 
     def canonical(self) -> "CellGraph":
-        """The least of all spellings of this cell: equal for two cells exactly where they are isomorphic."""
-        return min((self.relabelled(order) for order in _orders(self.adjacency)), key=lambda cell: (cell.adjacency, cell.ops))
+        """The spelling that the benchmark stores: equal for two pruned cells exactly where they are isomorphic.
+
+        It is the first in the benchmark's enumeration, which counts matrices up as binary numbers that end with edge 0→1 and
+        begin with the last column's lowest entry, and operations in their order (nasbench generate_graphs.py)."""
+        return min((self.relabelled(order) for order in _orders(self.adjacency)), key=CellGraph._rank)
+
+    def _rank(self) -> tuple[int, ...]:
+        digits = (self.adjacency[u][v] for v in range(self.vertices - 1, 0, -1) for u in range(v - 1, -1, -1))
+        return (*digits, *(LABELS[name] for name in self.ops))
 
     def module_hash(self) -> str:
         """The benchmark's 32-digit name of the pruned cell, the same for isomorphic cells (nasbench graph_util.py:95-127)."""

@@ -12,23 +12,24 @@ from nas_suite.space import Arch, Block, Path, SearchSpace
 
 @dataclass(frozen=True)
 class Cost:
-    """What a path costs: Σ weight × `of(block)`. Costs add over blocks; `of` should remember what it measured."""
+    """What a path costs: `base` + Σ weight × `of(block)`. Costs add over blocks; `of` should remember what it measured."""
 
     name: str
     unit: str
     space: SearchSpace
     of: Callable[[Block], float]
+    base: float = 0.0
 
     def __call__(self, path: Path) -> Tensor:
         """A float64 scalar: the hard total, or the expectation under soft choices, with its gradient."""
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.tensor(self.base, dtype=torch.float64)
         for weight, block in self.space.blocks(path):
             total = total + weight * self.of(block)
         return total
 
     def total(self, arch: Arch) -> float:
         """The cost of one architecture."""
-        return float(sum(self.of(block) for _, block in self.space.blocks(arch)))
+        return self.base + float(sum(self.of(block) for _, block in self.space.blocks(arch)))
 
     def objective(self) -> Objective:
         return Objective(self.name, "min", lambda archs: [self.total(arch) for arch in archs], quick=True)

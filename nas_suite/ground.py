@@ -1,6 +1,7 @@
 """What a run stands on: the images it was made with, and the final weights of the run that it comes from."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from nas_suite.errors import BadInput
@@ -37,8 +38,8 @@ def last(run: Run) -> tuple[int, dict[str, Any]] | None:
 
 
 def intact(run: Run) -> bool:
-    """Whether a finished run still has its final checkpoint; a search has none."""
-    if run.record["kind"] == "search":
+    """Whether a finished run still has its final checkpoint; others than trainings have none."""
+    if run.record["kind"] in ("search", "rank", "table"):
         return True
     try:
         return last(run) is not None
@@ -62,12 +63,13 @@ def basis(supernet: Run) -> dict[str, Any]:
     return {"step": manifest["step"], "sha256": manifest["sha256"]["weights.safetensors"]}
 
 
-def check_basis(search: Run, supernet: Run) -> None:
-    """BadInput where the supernet's weights are not those that a search began with."""
+def check_basis(run: Run, supernet: Run, former: Mapping[str, Any] | None = None) -> None:
+    """BadInput where the supernet's weights are not those that a search or a ranking began with."""
     now = basis(supernet)
-    former = search.record.get("basis", now)  # runs of older versions have none
-    if former != now:
+    then = former or run.record.get("basis", now)  # runs of older versions have none
+    if then != now:
         raise BadInput(
-            f"{search.name} began with the weights of {supernet.name} at step {former['step']} ({former['sha256'][:8]}…), "
-            f"which are now of step {now['step']} ({now['sha256'][:8]}…): its scores cannot be mixed; search the supernet anew"
+            f"{run.name} began with the weights of {supernet.name} at step {then['step']} ({then['sha256'][:8]}…), "
+            f"which are now of step {now['step']} ({now['sha256'][:8]}…): its scores cannot be mixed; "
+            f"{run.record['kind']} the supernet anew"
         )

@@ -1,79 +1,31 @@
 """A run is a directory: run.json, log.jsonl, trials.jsonl and checkpoints; every write is atomic or can be cut off."""
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from nas_suite.disk import PART, alive, as_json, digest, sync, write_atomic, write_new, writing
 from nas_suite.errors import BadInput, Missing, suggest
 
-RECORD, LOG, TRIALS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "checkpoint-"
-PART = ".part"  # the end of the name of a file that is not whole yet
+RECORD, LOG, TRIALS, ROWS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "rows.jsonl", "checkpoint-"
 KEPT = 2  # checkpoints: the newest and the one before it
 PATIENCE = 1.0  # seconds; whoever looks at a run's state holds its lock for a moment
 STATUSES = ("running", "interrupted", "failed", "done")
-NEEDED = {"supernet": (), "search": ("supernet", "objectives", "limits"), "retrain": ("arch",)}  # of a record, by its kind
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """The whole of `data` stands at `path`, or what stood there before; BadInput where the disk refuses."""
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    with writing(path.parent):
-        try:
-            with open(part, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def write_new(path: Path, data: bytes) -> bool:
-    """As `write_atomic`, where nothing stands at `path` yet; False where something does, which stays."""
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without links: here a kill can leave half a file
-            with open(path, "xb") as file:
-                file.write(data)
-    except FileExistsError:
-        return False
-    finally:
-        part.unlink(missing_ok=True)
-    sync(path.parent)
-    return True
-
-
-def as_json(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1) + "\n").encode()
-
-
-def alive(pid: int) -> bool:
-    """Whether there is a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+NEEDED = {  # of a record, by its kind
+    "supernet": (),
+    "search": ("supernet", "objectives", "limits"),
+    "retrain": ("arch",),
+    "rank": ("bench", "runs"),
+    "table": ("bench", "archs", "repeats", "workers"),
+}
 
 
 def fault(record: Mapping[str, Any]) -> str:
@@ -91,27 +43,6 @@ def fault(record: Mapping[str, Any]) -> str:
         return "plan has no settings by part"
     lacking = [key for key in NEEDED[kind] if key not in record]
     return f"it has no {lacking[0]}, which a {kind} run needs" if lacking else ""
-
-
-def sync(folder: Path) -> None:
-    """Makes renames in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns what a disk can refuse into one clear line; nothing that was saved before is touched."""
-    try:
-        yield
-    except OSError as error:
-        raise BadInput(
-            f"cannot write to {folder}: {error.strerror or error}; what was saved before is intact: "
-            "make room or permit writing there, then resume, or choose another --out"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -227,8 +158,14 @@ class Run:
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """Adds one line to a .jsonl file; it is on the disk when this returns."""
+        self.extend(name, [line])
+
+    def extend(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Adds lines to a .jsonl file; they are on the disk when this returns."""
         with writing(self.path), open(self.path / name, "a") as file:
-            put(file, line)
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """The whole lines of a .jsonl file; a last line that was cut off by a kill does not count."""
@@ -303,25 +240,12 @@ class Run:
         return None
 
 
-def put(file: TextIO, line: Mapping[str, Any]) -> None:
-    """Writes one JSON line and waits for the disk."""
-    file.write(json.dumps(line) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def parsed(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
     except ValueError:
         return None
     return line if isinstance(line, dict) else None
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
@@ -341,15 +265,6 @@ def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
         raise
     except Exception as error:  # whatever a damaged or foreign file makes the readers say
         raise BadInput(f"{folder} is no checkpoint of ours or is damaged ({type(error).__name__}: {error})") from None
-
-
-def repair_tail(path: Path) -> None:
-    """Cuts a line that a kill left unfinished off the end of a .jsonl file."""
-    if path.exists():
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
-            write_atomic(path, whole)
 
 
 def runs_root() -> Path:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from nas_suite.disk import repair_tail
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import Unreachable
 from nas_suite.objective import Objective
-from nas_suite.run import LOG, TRIALS, Run, repair_tail
+from nas_suite.run import LOG, TRIALS, Run
 from nas_suite.space import Arch, SearchSpace
 
 PATIENCE = 50  # asks in a row that bring nothing new before a space counts as searched

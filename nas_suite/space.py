@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -41,11 +42,14 @@ class Block:
 
     `key` names its structure completely: two blocks with one key and one input cost the same. `input` is the shape
     (channels, height, width) of one image's features that enter it; `build` makes it, stand-alone, with its batch norms.
+    Blocks that differ in their number of inner channels alone share a `family`, and `width` is that number.
     """
 
     key: str
     input: tuple[int, int, int]
     build: Callable[[], nn.Module] = field(compare=False, repr=False)
+    family: str = ""
+    width: int = 0
 
 
 Shape: TypeAlias = tuple[int, int, int]
@@ -137,6 +141,11 @@ class SearchSpace(ABC):
     @abstractmethod
     def size(self) -> int:
         """How many distinct networks the space holds."""
+
+    def pieces(self) -> Iterator[Block]:
+        """Every block that some network of the space runs, once: what a table of block latencies lists."""
+        everything = [torch.ones(len(v.options), dtype=torch.float64) for v in self.variables]
+        yield from dict.fromkeys(block for _, block in self.blocks(everything))
 
     def describe(self, arch: Arch) -> str:
         """`arch` as one line that `parse` takes back."""
@@ -231,3 +240,42 @@ class MultiPath(Protocol):
     def with_paths(self, rng: random.Random, paths: int) -> Arch:
         """A random canonical architecture in which every choice block runs so many paths."""
         ...
+
+
+class ElasticSpace(SupernetSpace):
+    """A space of stages: a network runs the first blocks of each, every block one operation, an operation with so many inner
+    channels as its width says (TF-NAS). Operations are numbered alike in all blocks."""
+
+    width_step: int
+    """Of the widths that a search looks at; texts and tables take every one."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[range, ...]:
+        """The blocks of each stage, numbered through the network."""
+
+    @property
+    @abstractmethod
+    def operations(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @abstractmethod
+    def widths(self, at: int, operation: int) -> range:
+        """Every width that an operation may have in block `at`, ascending; none where it has no inner channels."""
+
+    @abstractmethod
+    def start(self, at: int, operation: int) -> int:
+        """The width that an operation has in block `at` when a search begins; 0 where it has none."""
+
+    @abstractmethod
+    def option(self, at: int, operation: int, width: int) -> Block | None:
+        """The stand-alone block that block `at` becomes; None where an operation is no block at all."""
+
+    @abstractmethod
+    def join(self, operations: Sequence[int | Tensor], depths: Sequence[int | Tensor], widths: Sequence[Sequence[int]]) -> Path:
+        """The path of an operation for each block, a depth for each stage (how many of its blocks run, less one; or a weight
+        for each such number) and `widths[block][operation]`."""
+
+    @abstractmethod
+    def split(self, arch: Arch) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
+        """Operations, depths and widths of an architecture, as `join` takes them."""

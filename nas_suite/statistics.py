@@ -33,10 +33,11 @@ from torch import Tensor, nn
 
 from nas_suite import pipeline
 from nas_suite.data.batches import clean
+from nas_suite.disk import write_atomic
 from nas_suite.engine import Progress, random_for, silent
 from nas_suite.errors import BadInput
 from nas_suite.oneshot import OneShot, Scoring
-from nas_suite.run import CHECKPOINT, Run, write_atomic
+from nas_suite.run import CHECKPOINT, Run
 from nas_suite.space import Arch, MultiPath
 from nas_suite.supernet import MultiPathNorm, PathSum
 

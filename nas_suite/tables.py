@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from nas_suite.data.place import data_folder
+from nas_suite.disk import as_json, digest, sync
 from nas_suite.errors import BadInput, suggest
-from nas_suite.run import as_json, digest, sync
-from nas_suite.space import Arch
 
+Arch: TypeAlias = tuple[int, ...]  # as space.Arch; a table is opened without torch
 MANIFEST, ARCHS = "manifest.json", "archs.npy"
 SCHEMA = 1
 SPLITS = ("val", "test", "train")

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,6 +86,24 @@ def test_network_and_blocks_agree_in_parameters_and_multiply_adds(space: Any) ->
         whole = count(space.network(arch), (space.channels, space.image_size, space.image_size))
         assert cost("params", space).total(arch) == whole.parameters
         assert cost("macs", space).total(arch) == whole.macs
+
+
+def test_pieces_are_all_blocks_once(space: Any) -> None:
+    try:
+        pieces = list(space.pieces())
+    except BadInput as refusal:
+        pytest.skip(str(refusal))
+    assert len(set(pieces)) == len(pieces)
+    rng = random.Random(11)
+    for _ in range(5):
+        assert {block for _, block in space.blocks(space.sample(rng))} <= set(pieces)
+
+
+def test_a_base_is_added_once(space: Any) -> None:
+    arch = space.sample(random.Random(12))
+    plain = cost("params", space)
+    raised = replace(plain, base=0.5)
+    assert raised.total(arch) == float(raised(arch)) == plain.total(arch) + 0.5
 
 
 def test_networks_learn_every_parameter(space: Any) -> None:

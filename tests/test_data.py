@@ -135,6 +135,18 @@ def test_digits_are_split_60_20_20_and_the_splits_share_nothing() -> None:
     assert splits.classes == tuple("0123456789")
 
 
+def test_noise_is_added_once_and_to_all_splits_alike() -> None:
+    plain, noisy, again = Digits(size=8), Digits(size=8, noise=0.25), Digits(size=8, noise=0.25)
+    for one, other, same in zip(plain.parts(), noisy.parts(), again.parts(), strict=True):
+        assert torch.equal(one.y, other.y)
+        assert torch.equal(other.x, same.x)
+        bright = (one.x > 80) & (one.x < 180)  # where clipping changes little
+        apart = (other.x.float() - one.x.float())[bright]
+        assert 50 < apart.std() < 66
+    with pytest.raises(BadInput, match="noise"):
+        DATA.build("digits", {"noise": -0.1})
+
+
 def test_settings_of_digits_do_what_they_say() -> None:
     plain = Digits(size=8).splits()
     assert plain.train.shape == (1, 8, 8)

@@ -303,4 +303,4 @@ def test_the_table_of_archives_brings_what_the_sets_are_made_of(name: str) -> No
     files = {"cifar10": BATCHES.files, "mnist": MNIST.files, "fashion-mnist": FASHION_MNIST.files}[name]
     brought = [n for a in download.SOURCES[name].archives for n in (a.holds or (a.file.removesuffix(".gz"),))]
     assert sorted(brought) == sorted(files)
-    assert all(re.fullmatch("[0-9a-f]{32}", a.md5) for a in download.SOURCES[name].archives)
+    assert all(re.fullmatch("[0-9a-f]{32}", a.sum) for a in download.SOURCES[name].archives)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from nas_suite import pipeline
 from nas_suite.errors import BadInput
+from nas_suite.pipeline import retraining
 from nas_suite.plan import Plan
 from nas_suite.run import TRIALS, Run
 
@@ -152,7 +153,7 @@ def test_a_hard_stop_after_the_last_step_names_the_command_that_resumes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(pipeline, where, stop)
+        context.setattr(retraining, where, stop)
         said = nas("runs", "resume", run.path)
     assert said.code == 130
     assert said.err.splitlines()[-2:] == [

@@ -11,8 +11,9 @@ import pytest
 import torch
 from command import nas
 
+from nas_suite.disk import repair_tail, write_atomic
 from nas_suite.errors import BadInput
-from nas_suite.run import LOG, Run, all_runs, handle, repair_tail, run_at, write_atomic
+from nas_suite.run import LOG, Run, all_runs, handle, run_at
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -160,3 +162,8 @@ def test_a_table_is_mapped_not_read(tmp_path: Path) -> None:
     assert isinstance(table.values(VAL.name), np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         table.values(VAL.name)[0] = 1
+
+
+def test_a_table_is_opened_without_torch() -> None:
+    code = "import sys, nas_suite.tables; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,6 +8,8 @@ SPACES: dict[str, dict[str, Any]] = {
     "mixpath-s2": {"width": 0.1, "m": 2, "kernels": (3, 5), "image_size": 32, "classes": 10},
     "mixpath-s3": {"width": 0.1, "kernels": (3, 5), "image_size": 32, "classes": 10},
     "mixpath-s4": {"width": 0.0625, "image_size": 8},
+    "nasbench101": {"width": 0.0625, "image_size": 8},
+    "nasbench201": {"width": 0.5, "cells": 1, "image_size": 8},
 }
 METHODS: dict[str, dict[str, Any]] = {
     "mixpath": {"epochs": 2, "batch_size": 16, "pad": 1, "cutout": 2, "calib_images": 32, "population": 4, "budget": 10},

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import re
 import shutil
@@ -10,6 +9,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from nas_suite.disk import finite
 
 SCHEMA = 1
 NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?[%KMG])?")
@@ -59,15 +60,6 @@ def note(text: str) -> None:
 
 def on_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def finite(data: Any) -> Any:
-    """`data` with null for what JSON has no number for."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {key: finite(value) for key, value in data.items()}
-    return [finite(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def aligned(table: Table) -> str:

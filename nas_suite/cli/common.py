@@ -1,5 +1,6 @@
 """What commands share: their options, completion, and words into values."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from nas_suite.cli.answer import note
 from nas_suite.errors import BadInput, suggest
 from nas_suite.registry import Registry
 from nas_suite.run import all_runs
@@ -15,7 +17,20 @@ SETTINGS = "Settings"
 SUFFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
-ORDER = ("doctor", "spaces", "data", "recipe", "train-supernet", "search", "retrain", "evaluate", "runs", "report")
+ORDER = (
+    "doctor",
+    "spaces",
+    "data",
+    "recipe",
+    "bench",
+    "train-supernet",
+    "rank",
+    "search",
+    "retrain",
+    "evaluate",
+    "runs",
+    "report",
+)
 
 
 class Commands(TyperGroup):
@@ -157,3 +172,13 @@ def settings_of(part: str, sets: Sequence[str] | None) -> dict[str, Any]:
         if other != part:
             raise BadInput(f"--set {other}.{name}: only settings of {part} count here, such as {part}.{name}")
     return {name: value for _, name, value in found}
+
+
+def agreed(question: str) -> bool:
+    """Whether the answer on stdin is yes; no answer is none."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    reply = sys.stdin.readline()
+    if not sys.stdin.isatty():  # nobody's return key ended the line
+        note("")
+    return reply.strip().lower() in ("y", "yes")

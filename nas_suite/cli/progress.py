@@ -43,7 +43,8 @@ class Pace:
 
 
 class Shown(ABC):
-    """A Progress: counts, takes the pace and shows now and then. `each` is how many `unit`s a step is."""
+    """A Progress: counts, takes the pace and shows now and then. `each` is how many `unit`s a step is; without a unit, steps
+    are shown as a share alone."""
 
     def __init__(self, what: str, unit: str, each: int | float, apart: float) -> None:
         self.what, self.unit, self.each, self.apart = what, unit, each, apart
@@ -64,9 +65,12 @@ class Shown(ABC):
 
     def text(self, now: float, done: int, total: int) -> str:
         """How far, how fast, how long still, and the mean figures since the last time."""
-        parts = [f"{done / max(1, total):4.0%}", f"{done * self.each:,.0f}/{total * self.each:,.0f} {self.unit}"]
+        parts = [f"{done / max(1, total):4.0%}"]
+        if self.unit:
+            parts.append(f"{done * self.each:,.0f}/{total * self.each:,.0f} {self.unit}")
         if (rate := self.pace.rate()) is not None:
-            parts.append(f"{rate * self.each:,.4g} {self.unit}/s")
+            if self.unit:
+                parts.append(f"{rate * self.each:,.4g} {self.unit}/s")
             parts.append(f"ETA {clock((total - done) / rate)}" if done < total else f"took {clock(now - self.started)}")
         return "  ".join((*parts, *(f"{name} {value / self.count:.4g}" for name, value in self.sums.items())))
 

@@ -1,19 +1,19 @@
 """`nas runs` and `nas report`: what was done, going on with it, and showing it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nas_suite.cli.answer import Table, answer, facts, note
-from nas_suite.cli.common import Commands, Json, RunName, complete_run, example
+from nas_suite.cli.common import Commands, Json, RunName, agreed, complete_run, example
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, figure, following, summary
 from nas_suite.errors import BadInput
 from nas_suite.run import Run, all_runs, handle, run_at, runs_root
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Runs: list them, look into one, go on with one, remove some.")
+UNITS = {"search": "networks", "rank": "networks", "table": "trainings"}
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs: names or folders.", autocompletion=complete_run)]
 
 
@@ -77,8 +77,8 @@ def resume(name: RunName, as_json: Json = False) -> None:
     from nas_suite import pipeline
 
     run = run_at(name)
-    unit = "networks" if run.record["kind"] == "search" else "images"
-    with watching(f"resume {run.name}", unit, 1 if unit == "networks" else batch_size(run)) as progress:
+    unit = UNITS.get(run.record["kind"], "images")
+    with watching(f"resume {run.name}", unit, batch_size(run) if unit == "images" else 1) as progress:
         run = pipeline.resume(run, progress)
     data, parts = summary(run)
     answer("runs resume", data, as_json, parts)
@@ -99,7 +99,7 @@ def rm(
     """Remove runs and all that is in their folders. Asks first."""
     runs = [run_at(name) for name in dict.fromkeys(names)]
     for run in runs:
-        users = [handle(r) for r in all_runs() if str(run.path.resolve()) in (r.record.get("supernet"), r.record.get("origin"))]
+        users = [handle(r) for r in all_runs() if str(run.path.resolve()) in origins(r)]
         note(f"{run.path}: {run.record['kind']} run, {run.state}" + (f", used by {', '.join(users)}" if users else ""))
     if not yes and not agreed(f"remove {'it' if len(runs) == 1 else f'these {len(runs)}'} for good?"):
         raise BadInput("nothing was removed; answer y, or give --yes")
@@ -108,14 +108,11 @@ def rm(
     answer("runs rm", {"removed": [str(run.path) for run in runs]}, as_json, [f"removed {run.path}" for run in runs])
 
 
-def agreed(question: str) -> bool:
-    """Whether the answer on stdin is yes; no answer is none."""
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    reply = sys.stdin.readline()
-    if not sys.stdin.isatty():  # nobody's return key ended the line
-        note("")
-    return reply.strip().lower() in ("y", "yes")
+def origins(run: Run) -> list[str]:
+    """The folders of the runs that a run was made from."""
+    record = run.record
+    ranked = [entry["path"] for entry in record["runs"]] if record["kind"] == "rank" else []
+    return [*ranked, *(record[key] for key in ("supernet", "origin") if key in record)]
 
 
 def report(
@@ -123,7 +120,7 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", show_default="report.html in the last run")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one HTML file about runs and those they came from: what was found, curves, fronts, settings and cost."""
+    """Write one HTML file about runs and those they came from: what was found, fronts, rankings, curves, settings, cost."""
     runs = [run_at(name) for name in dict.fromkeys(names)]
     from nas_suite import report as writer
 

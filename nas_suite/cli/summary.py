@@ -3,7 +3,8 @@
 from typing import Any
 
 from nas_suite.cli.answer import Table, facts, percent, short
-from nas_suite.run import Run, handle
+from nas_suite.cli.rankings import of_ranking
+from nas_suite.run import ROWS, Run, handle
 
 Parts = list[Table | str]
 
@@ -20,6 +21,10 @@ def figure(run: Run) -> str:
     """The one figure that a list of runs shows."""
     if run.record["kind"] == "search":
         return f"{len(run.trials())} networks"
+    if run.record["kind"] == "table":
+        return f"{len(run.lines(ROWS))} of {len(run.record['archs']) * run.record['repeats']} trainings"
+    if run.record["kind"] == "rank":
+        return f"{run.record['result']['n']} networks" if "result" in run.record else ""
     if "result" in run.record:
         return f"test {percent(run.record['result']['test_accuracy']['best'])}"
     log = run.epochs()
@@ -29,7 +34,7 @@ def figure(run: Run) -> str:
 
 def summary(run: Run) -> tuple[dict[str, Any], Parts]:
     """What a run holds, by its kind, and the same as text."""
-    about, parts = {"supernet": of_training, "search": of_search, "retrain": of_retraining}[run.record["kind"]](run)
+    about, parts = SUMMARIES[run.record["kind"]](run)
     head = brief(run)
     return {"run": head, **about}, [facts({"run": run.path, **{k: head[k] for k in ("kind", "status")}}), *parts]
 
@@ -83,11 +88,26 @@ def of_retraining(run: Run) -> tuple[dict[str, Any], Parts]:
     return {**about, "files": files}, [facts(heads), run.record["arch"]]
 
 
+def of_table(run: Run) -> tuple[dict[str, Any], Parts]:
+    result = run.record.get("result")
+    trainings = len(run.record["archs"]) * run.record["repeats"]
+    about = {"bench": run.record["bench"], "trainings": trainings, "result": result}
+    heads = {"benchmark": run.record["bench"], "trainings": f"{trainings:,}"}
+    if result:
+        heads |= {"table": result["table"], "failed": str(result["failed"])}
+    return about, [facts(heads)]
+
+
+SUMMARIES = {"supernet": of_training, "search": of_search, "retrain": of_retraining, "rank": of_ranking, "table": of_table}
+
+
 def following(run: Run) -> str:
     """The command that comes after a run."""
     name, kind = handle(run), run.record["kind"]
     if run.record["status"] != "done":
         return f"nas runs resume {name}"
+    if kind == "table":
+        return f"nas rank --bench {run.record['bench']}"
     if kind == "supernet":
         return f"nas search {run.record['plan']['method']} --run {name}"
     return f"nas retrain {name} --knee" if kind == "search" else f"nas report {name}"

@@ -31,11 +31,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Archive:
-    """One file on a server. A tar archive `holds` files (name to bytes) in its folder `inner`; they are unpacked."""
+    """One file on a server; `sum` is its md5 or sha256. A tar archive `holds` files (name to bytes) in its folder `inner`;
+    they are unpacked."""
 
     file: str
     bytes: int
-    md5: str
+    sum: str
     inner: str = ""
     holds: Mapping[str, int] = field(default_factory=dict)
 
@@ -43,7 +44,15 @@ class Archive:
         """Whether `folder` already has what this brings."""
         if self.holds:
             return whole(folder / self.inner, self.holds)
-        return (folder / self.file).is_file() and md5(folder / self.file) == self.md5
+        return (folder / self.file).is_file() and self.checksum(folder / self.file) == self.sum
+
+    @property
+    def kind(self) -> str:
+        return {32: "md5", 64: "sha256"}[len(self.sum)]
+
+    def checksum(self, file: Path) -> str:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, self.kind).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -105,20 +114,33 @@ def get(
     """
     if name not in SOURCES:
         raise BadInput(f"{name!r} is not downloaded{suggest(name, sorted(SOURCES))}")
+    place = data_folder() / name if folder is None else folder
+    return bring(name, SOURCES[name], place, mirror, progress, Attempts(tries, wait))
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How often in a row a connection may bring nothing, and the first pause in seconds."""
+
+    tries: int = 5
+    wait: float = 1.0
+
+
+def bring(name: str, source: Source, place: Path, mirror: str | None, progress: Progress, attempts: Attempts) -> Path:
+    """Downloads a source's archives into `place`, as `get` does, and returns that."""
     if mirror is not None and not mirror.startswith(("http://", "https://")):
         raise BadInput(f"mirror {mirror!r} must be the http:// or https:// address of the folder that holds the files")
-    place = data_folder() / name if folder is None else folder
     try:
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / ".lock"):
-            fill(place, SOURCES[name], mirror, Attempts(tries, wait), progress)
+            fill(place, source, mirror, attempts, progress)
     except OSError as error:
         reason = error.strerror or error
         raise BadInput(f"{name} cannot be put into {place} ({reason}): make room, or name another folder (NAS_DATA)") from None
     return place
 
 
-def fill(place: Path, source: Source, mirror: str | None, attempts: "Attempts", progress: Progress) -> None:
+def fill(place: Path, source: Source, mirror: str | None, attempts: Attempts, progress: Progress) -> None:
     """Bring every archive that is not there; `place` is this process's alone."""
     lacking = [archive for archive in source.archives if not archive.there(place)]
     check_room(place, lacking)
@@ -150,24 +172,18 @@ def check_room(place: Path, archives: list[Archive]) -> None:
         raise OSError(f"{needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB free")
 
 
-@dataclass(frozen=True)
-class Attempts:
-    """How often in a row a connection may bring nothing, and the first pause in seconds."""
-
-    tries: int
-    wait: float
-
-
 def fetch(url: str, part: Path, archive: Archive, attempts: Attempts, progress: Callable[[int], None]) -> None:
     """Complete `part` and check it; a file that was begun before and turns out wrong is fetched once more, whole."""
     begun_before = part.is_file()
     complete(url, part, archive.bytes, attempts, progress)
-    found = md5(part)
-    if found == archive.md5:
+    found = archive.checksum(part)
+    if found == archive.sum:
         return
     part.unlink()
     if not begun_before:
-        raise Missing(f"{url} has the md5 {found}, not {archive.md5}; it was not kept: try another server (--mirror URL)")
+        raise Missing(
+            f"{url} has the {archive.kind} {found}, not {archive.sum}; it was not kept: try another server (--mirror URL)"
+        )
     fetch(url, part, archive, attempts, progress)
 
 
@@ -216,6 +232,16 @@ def receive(url: str, part: Path, size: int, progress: Callable[[int], None]) ->
             os.fsync(file.fileno())
 
 
+def size_at(url: str) -> int:
+    """How many bytes a server says that a file has; Missing where it does not answer."""
+    request = urllib.request.Request(url, headers={"User-Agent": "nas-suite"}, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            return int(answer.headers["Content-Length"])
+    except (*NETWORK, TypeError, ValueError) as error:
+        raise Missing(f"{url} cannot be asked for ({getattr(error, 'reason', error)})") from None
+
+
 def unpack(file: Path, place: Path, archive: Archive) -> None:
     """Unpack a tar archive beside its target, put each file in place whole, and remove the archive."""
     with tempfile.TemporaryDirectory(dir=place, prefix=".unpack-") as folder:
@@ -237,8 +263,3 @@ def whole(folder: Path, files: Mapping[str, int]) -> bool:
 def bytes_of(file: Path) -> int:
     """The size of a file in bytes, 0 where there is none."""
     return file.stat().st_size if file.is_file() else 0
-
-
-def md5(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "md5").hexdigest()

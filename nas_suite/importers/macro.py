@@ -49,7 +49,7 @@ def read(file: Path, partial: bool, progress: Progress) -> Draft:
     if len(found) < space.spellings() and not partial:
         raise BadInput(
             f"{file} has {len(found):,} of the {space.spellings():,} architectures of NAS-Bench-Macro; "
-            "get the whole file, or import it as partial"
+            "get the whole file, or give --partial"
         )
     values = np.array(list(found.values())).reshape(-1, REPEATS + 2)
     costs = values[:, REPEATS:].astype(np.int64)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from nas_suite.disk import write_atomic, writing
 from nas_suite.report.chart import plotly
 from nas_suite.report.page import page
 from nas_suite.report.still import still
 from nas_suite.report.story import story
-from nas_suite.run import Run, write_atomic, writing
+from nas_suite.run import Run
 
 
 def write(runs: Sequence[Run], out: Path) -> Path:

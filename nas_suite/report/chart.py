@@ -1,8 +1,11 @@
 """Charts as plain values, and the same as plotly reads them; colours are names that the page gives a meaning."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from markupsafe import escape
 
 from nas_suite.report.words import Number, count, number, percent, whole
 
@@ -17,15 +20,18 @@ SYMBOLS = {"dot": "circle", "diamond": "diamond", "star": "star", "triangle": "t
 
 @dataclass(frozen=True)
 class Axis:
-    """`form` says how its values are written; shares 0 … 1 are written in percent."""
+    """`form` says how its values are written; shares 0 … 1 are written in percent. On a `log` one equal ratios are equally
+    far apart; its values are positive."""
 
     title: str
     form: Form = "number"
+    log: bool = False
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points under one name. `notes` are what hovering over each says; `label` is written beside every point.
+    """Points under one name. `notes` are what hovering over each says; `label` is written beside every point, `band` is the
+    low and high of each point of a line.
 
     Boxes stand at the distinct values of `x` and span the `y` of each.
     """
@@ -41,6 +47,7 @@ class Series:
     dashed: bool = False
     notes: Sequence[str] = ()
     label: str = ""
+    band: Sequence[tuple[Number, Number]] = ()
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,21 @@ class Chart:
 def plotly(chart: Chart) -> dict[str, Any]:
     """Traces and layout; `@blue` and the like are colours that the page replaces."""
     unified = all(s.look == "line" for s in chart.series)
-    return {"data": [trace(chart, s, unified) for s in chart.series], "layout": layout(chart, unified)}
+    bands = [band(s) for s in chart.series if s.band]
+    return {"data": [*bands, *(trace(chart, s, unified) for s in chart.series)], "layout": layout(chart, unified)}
+
+
+def band(s: Series) -> dict[str, Any]:
+    """The area between the low and the high of a line's points, shown and hidden with the line."""
+    about = {"x": [*s.x, *reversed(s.x)], "y": [*(high for _, high in s.band), *(low for low, _ in reversed(s.band))]}
+    look = {"type": "scatter", "mode": "none", "fill": "toself", "fillcolor": f"@{s.colour}", "opacity": 0.12}
+    return {**about, **look, "hoverinfo": "skip", "showlegend": False, "legendgroup": text(s.name), "name": text(s.name)}
 
 
 def trace(chart: Chart, s: Series, unified: bool) -> dict[str, Any]:
     named = bool(chart.named) and bool(s.name)
-    about = {"x": list(s.x), "y": list(s.y), "name": s.name, "showlegend": named}
+    about: dict[str, Any] = {"x": list(s.x), "y": list(s.y), "name": text(s.name), "showlegend": named}
+    about |= {"legendgroup": text(s.name)} if s.band else {}
     if s.look == "box":
         marker = {"color": f"@{s.colour}", "size": 4, "opacity": 0.55}
         box = {"type": "box", "boxpoints": "all", "jitter": 0.6, "pointpos": 0, "fillcolor": "@wash", "hoveron": "boxes"}
@@ -94,11 +110,16 @@ def trace(chart: Chart, s: Series, unified: bool) -> dict[str, Any]:
     return {**about, **more}
 
 
+def text(words: str) -> str:
+    """As plotly reads it, which takes tags and entities for what they are in HTML."""
+    return str(escape(words))
+
+
 def mode(s: Series) -> str:
-    """Lines of few points show them, so that a line of one point is seen."""
+    """Lines of few points show them, so that a line of one point is seen, unless these have no size."""
     if s.look == "dots":
         return "markers+text" if s.label else "markers"
-    return "lines+markers" if len(s.x) <= 40 or s.look == "steps" else "lines"
+    return "lines+markers" if s.size and (len(s.x) <= 40 or s.look == "steps") else "lines"
 
 
 def side(chart: Chart, x: Number) -> str:
@@ -108,10 +129,23 @@ def side(chart: Chart, x: Number) -> str:
     return "right" if high == low or (x - low) / (high - low) < 0.1 else "left"
 
 
+def decades(low: Number, high: Number, most: int) -> list[Number]:
+    """Round values within a positive range: all digits times powers of ten, 1, 2 and 5 times, or the powers, as room is."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[Number] = []
+    for digits in (range(1, 10), (1, 2, 5), (1,)):
+        found = [value for p in powers for d in digits if low <= (value := d * 10**p) <= high]
+        if len(found) <= most:
+            break
+    return found
+
+
 def layout(chart: Chart, unified: bool) -> dict[str, Any]:
     def axis(of: Axis, values: list[Number]) -> dict[str, Any]:
-        about = {"title": {"text": of.title, "standoff": 10}, "tickformat": TICKS[of.form], "automargin": True}
+        about = {"title": {"text": text(of.title), "standoff": 10}, "tickformat": TICKS[of.form], "automargin": True}
         about |= {"gridcolor": "@line", "zeroline": False, "linecolor": "@line", "tickcolor": "@line", "ticks": "outside"}
+        if of.log:
+            return about | {"type": "log", "tickvals": decades(min(values), max(values), 8)}
         if of.form == "whole" and max(values) - min(values) < 8:
             return about | {"dtick": 1}
         return about | ({} if chart.wide else {"nticks": 6})

@@ -1,5 +1,6 @@
 """The charts of a report: training curves, fronts, hypervolume, accuracy by the number of active paths."""
 
+import re
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -119,11 +120,11 @@ def note(search: Search, trial: dict[str, Any]) -> str:
 def broken(arch: str) -> list[str]:
     """An architecture's text in lines that fit a hover."""
     lines = [""]
-    for token in arch.split("-"):
-        if lines[-1] and len(lines[-1]) + len(token) > ROW:
+    for token in re.split(r"(?<=[-+])", arch):
+        if lines[-1] and len(lines[-1]) + len(token.rstrip("-")) > ROW:
             lines.append("")
-        lines[-1] += f"{token}-"
-    return [str(escape(line)) for line in [*lines[:-1], lines[-1].removesuffix("-")]]
+        lines[-1] += token
+    return [str(escape(line)) for line in lines]
 
 
 def progress(search: Search, name: str) -> Chart:

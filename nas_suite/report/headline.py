@@ -5,13 +5,20 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from nas_suite.data import DATA
+from nas_suite.registry import defaults
 from nas_suite.report.drawing import caption, drawing
-from nas_suite.report.story import Network, Search, Story
-from nas_suite.report.tables import LOGGED, TITLES
-from nas_suite.report.words import count, listed, many, percent, plural, said, whole
+from nas_suite.report.made import Made
+from nas_suite.report.ranked import Judged, Ranked
+from nas_suite.report.story import Network, Search, Story, entries, space_of
+from nas_suite.report.tables import DID, LOGGED, TITLES, plain
+from nas_suite.report.words import count, listed, many, percent, plural, said, signed, three, whole
 from nas_suite.run import Run, quoted
+from nas_suite.space import SupernetSpace
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
+BY_NO_METHOD = ("rank", "table")
+FIT = ("image_size", "channels", "classes")  # settings of a space that its images decide
 
 
 @dataclass(frozen=True)
@@ -45,14 +52,26 @@ class Headline:
     following: str = ""
 
 
-def headline(told: Story, searches: Sequence[Search], done: Sequence[Network]) -> Headline:
-    """Of the best retrained network; else of the newest search; else of the last run."""
-    plan = told.runs[-1].record["plan"]
-    over = " · ".join(plan[part] for part in ("method", "space", "data"))
-    fruitful = [search for search in searches if search.front]
+def headline(
+    told: Story, done: Sequence[Network], searches: Sequence[Search], rankings: Sequence[Ranked], benches: Sequence[Made]
+) -> Headline:
+    """Of the best retrained network; else of the newest search, ranking or benchmark; else of the last run."""
     if done:
-        return of_network(over, told, searches, done)
-    return of_search(over, fruitful[-1]) if fruitful else of_run(over, told.runs[-1])
+        return of_network(over(told.runs[-1]), told, searches, done)
+    if fruitful := [search for search in searches if search.front]:
+        return of_search(over(told.runs[-1]), fruitful[-1])
+    if finished := [ranked for ranked in rankings if ranked.result]:
+        return of_ranking(finished[-1], told)
+    last = told.runs[-1]
+    if benches and benches[-1].run is last and benches[-1].networks:
+        return of_bench(benches[-1])
+    return of_run(over(last), last)
+
+
+def over(run: Run) -> str:
+    """Method, space and data of a run, as far as they matter to it."""
+    parts = ("space", "data") if run.record["kind"] in BY_NO_METHOD else ("method", "space", "data")
+    return " · ".join(filter(None, (run.record["plan"][part] for part in parts)))
 
 
 def of_network(over: str, told: Story, searches: Sequence[Search], done: Sequence[Network]) -> Headline:
@@ -113,14 +132,84 @@ def of_search(over: str, search: Search) -> Headline:
     return Headline(over, title, lede, figures, picture(network), arch, command)
 
 
+def of_ranking(ranked: Ranked, told: Story) -> Headline:
+    """Of a ranking: its leading estimator beside the best baseline and the ceiling."""
+    r, lead, base = ranked.result, ranked.lead, ranked.best_baseline
+    where = f"{plural(r['n'], 'network')} of {r['bench']}"
+    figures = []
+    if lead is not None and lead is not base:
+        figures.append(Tile(f"tau of {lead.name}", three(lead.tau), f"95 %: {lead.interval}"))
+    if base is not None:
+        figures.append(Tile("tau of the best baseline", three(base.tau), f"{base.name}; 95 %: {base.interval}"))
+    if r["ceiling"] is not None:
+        figures.append(Tile("noise ceiling", three(r["ceiling"]), f"tau between two of {r['repeats']} repeats"))
+    figures.append(Tile("networks", whole(r["n"]), f"{r['distinct']:,} distinct, of {r['of']:,} in the benchmark"))
+    title = f"No estimator orders the {where}" if lead is None else f"Tau {three(lead.tau)} on {where}"
+    names = lead.runs if lead else []
+    search = [f"nas search {r.record['plan']['method']} --run {quoted(r.name)}" for r in told.of("supernet") if r.name in names]
+    following = search[0] if search else training(ranked.run)
+    return Headline(over(ranked.run), title, verdict(ranked, lead, base), figures, following=following)
+
+
+def training(run: Run) -> str:
+    """The command that trains a supernet to be ranked; nothing where the benchmark's space has none or is not at hand."""
+    plan, space = run.record["plan"], space_of(run)
+    if not isinstance(space, SupernetSpace):
+        return ""
+    usual = {name: plain(value) for name, value in defaults(type(space)).items()}
+    said = {name: plain(value) for name, value in plan["settings"]["space"].items() if name not in FIT}
+    sets = [f" --set {quoted(f'space.{k}={v}'.replace(', ', ','))}" for k, v in said.items() if v != usual.get(k)]
+    data = f" --data {plan['data']}" if plan["data"] in DATA.names() else ""
+    return f"nas train-supernet mixpath --space {plan['space']}{data}{''.join(sets)}"
+
+
+def verdict(ranked: Ranked, lead: Judged | None, base: Judged | None) -> str:
+    """How the leading estimator does beside the best baseline, in words."""
+    if lead is None:
+        return "Each gives all of them the same score."
+    if lead is base:
+        return f"The best order is that by {lead.name}, a baseline that costs nothing."
+    if base is None:
+        return f"{lead.name} orders them; each baseline gives all of them the same score."
+    apart = ranked.difference(lead, base)
+    said = f"{lead.name} orders them with tau {three(lead.tau)}; {base.name}, the best baseline, with {three(base.tau)}."
+    if apart is None:
+        return said
+    noise = "outside" if apart["real"] else "inside"
+    span = f"{signed(apart['low'])} … {signed(apart['high'])}"
+    return f"{said} The difference of {signed(apart['tau'])} ({span}) is {noise} the noise."
+
+
+def of_bench(made: Made) -> Headline:
+    """Of a benchmark that is made: how good its networks are, and how many of them are trained."""
+    best, worst = made.networks[0], made.networks[-1]
+    done = made.run.record["status"] == "done"
+    title = f"{plural(len(made.networks), 'network')} trained for the benchmark {made.bench}"
+    tiles = [
+        Tile("best", percent(best.mean), f"mean validation accuracy of {best.arch}"),
+        Tile("median", percent(made.middle), f"of {plural(len(made.networks), 'network')}"),
+        Tile("worst", percent(worst.mean), f"mean validation accuracy of {worst.arch}"),
+        Tile("trainings", f"{len(made.rows):,} of {made.asked:,}", f"{len(made.failed):,} failed"),
+    ]
+    following = f"nas rank --bench {quoted(made.bench)}" if done else f"nas runs resume {quoted(made.run.name)}"
+    shown = picture(Network(best.arch, made.run))
+    return Headline(over(made.run), title, "Shown is the best of them.", tiles, shown, best.arch, following)
+
+
 def of_run(over: str, run: Run) -> Headline:
     """Of a run that has found no network yet: how far it is, and what comes next."""
     kind, log = run.record["kind"], run.epochs()
-    nothing = "no network evaluated yet" if kind == "search" else "no epoch finished yet"
-    title = f"{TITLES[kind].capitalize()}: {plural(len(log), 'epoch') if log else nothing}"
+    title = f"{TITLES[kind].capitalize()}: {so_far(run)}"
     known = [name for name in ("loss", "accuracy", "val_accuracy") if log and name in log[-1]]
     figures = [Tile(LOGGED[name][0], LOGGED[name][1](log[-1][name]), "last epoch") for name in known]
-    search = f"nas search {run.record['plan']['method']} --run {quoted(run.name)}"
-    return Headline(
-        over, title, "", figures, following=search if run.record["status"] == "done" else f"nas runs resume {quoted(run.name)}"
-    )
+    following = f"nas runs resume {quoted(run.name)}"
+    if run.record["status"] == "done":
+        following = "" if kind in BY_NO_METHOD else f"nas search {run.record['plan']['method']} --run {quoted(run.name)}"
+    return Headline(over, title, "", figures, following=following)
+
+
+def so_far(run: Run) -> str:
+    """How much of its work a run has done."""
+    thing, deed = DID.get(run.record["kind"], ("epoch", "finished"))
+    done = len(entries(run))
+    return plural(done, thing) if done else f"no {thing} {deed} yet"

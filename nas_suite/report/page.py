@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_suite.artefact import ARCH, LOADER, WEIGHTS
-from nas_suite.report import figures, tables
+from nas_suite.report import figures, made, ranked, ranked_figures, tables
 from nas_suite.report.chart import Chart
 from nas_suite.report.headline import Headline, Picture, headline, picture
+from nas_suite.report.made import Made
+from nas_suite.report.ranked import Ranked
 from nas_suite.report.story import Network, Search, Story, networks, spent
 from nas_suite.report.words import count, listed, objective, plural, seconds, size
 from nas_suite.run import Run, quoted
@@ -22,11 +24,15 @@ class Notice:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence, charts, a table of architectures, pictures and tables of numbers."""
+    """A heading, a sentence, charts, tables that stand open with how to read the first, remarks, a table of architectures,
+    pictures, and tables of numbers that can be opened."""
 
     title: str
     lede: str
     charts: Sequence[Chart] = ()
+    open: Sequence[tables.Table] = ()
+    reading: str = ""
+    remarks: Sequence[str] = ()
     archs: tables.Archs | None = None
     pictures: Sequence[Picture] = ()
     numbers: Sequence[tables.Table] = ()
@@ -57,15 +63,19 @@ class Page:
 
 def page(told: Story) -> Page:
     searches = [Search(run, told) for run in told.of("search")]
+    rankings = [Ranked(run) for run in told.of("rank")]
+    benches = [Made(run) for run in told.of("table")]
     trained = networks(told)
     done = [network for network in trained if network.result]
     return Page(
-        headline(told, searches, done),
+        headline(told, done, searches, rankings, benches),
         notices(told, searches),
         [
             *compared(trained),
             *(searched(search, len(searches)) for search in searches),
+            *(ordered(found, len(rankings)) for found in rankings),
             *random_networks(told),
+            *map(benchmark, benches),
             *training(told),
         ],
         loading(done[0].run) if done else None,
@@ -117,7 +127,27 @@ def searched(search: Search, of: int) -> Section:
         bounds = [f"{objective(name)} at most {count(bound)}" for name, bound in search.limits.items()]
         lede += f" Within bounds: {listed(bounds)}."
     charts = [*figures.fronts(search), *figures.hypervolume(search), *figures.paths_of_trials(search)]
-    return Section(title, lede, charts, tables.front(search), numbers=tables.existing([tables.generations(search)]))
+    return Section(title, lede, charts, archs=tables.front(search), numbers=tables.existing([tables.generations(search)]))
+
+
+def ordered(found: Ranked, of: int) -> Section:
+    title = "The ranking" + (f" {found.run.name}" if of > 1 else "")
+    if not found.result:
+        return Section(title, ranked.lede(found))
+    apart, *pairs = ranked.differences(found) or [None]
+    return Section(
+        title,
+        ranked.lede(found),
+        ranked_figures.charts(found),
+        tables.existing([ranked.estimators(found), apart]),
+        ranked.reading(found),
+        ranked.remarks(found),
+        numbers=tables.existing([*pairs, ranked.growing(found), ranked.falling(found)]),
+    )
+
+
+def benchmark(found: Made) -> Section:
+    return Section(f"The benchmark {found.bench}", made.lede(found), made.charts(found), archs=made.best(found))
 
 
 def random_networks(told: Story) -> list[Section]:

@@ -8,7 +8,7 @@ from statistics import quantiles
 
 from markupsafe import Markup, escape
 
-from nas_suite.report.chart import SAYS, Axis, Chart, Series, side
+from nas_suite.report.chart import SAYS, Axis, Chart, Series, decades, side
 from nas_suite.report.words import Number
 
 LETTER = 6.6  # about the width of a letter, in units of the picture
@@ -27,9 +27,11 @@ class Scale:
     high: Number
     start: Number
     end: Number
+    log: bool = False
 
     def __call__(self, value: Number) -> Number:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+        low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
+        return self.start + (at - low) / (high - low) * (self.end - self.start)
 
 
 def ticks(low: Number, high: Number, most: int, whole: bool = False) -> list[Number]:
@@ -42,9 +44,12 @@ def ticks(low: Number, high: Number, most: int, whole: bool = False) -> list[Num
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def reach(values: Sequence[Number], whole: bool = False) -> tuple[Number, Number]:
+def reach(values: Sequence[Number], whole: bool = False, log: bool = False) -> tuple[Number, Number]:
     """The range of an axis: that of the values with a margin, or something around a single one."""
     low, high = min(values), max(values)
+    if log:
+        ratio = (high / low) ** 0.03 if high > low else 1.2
+        return low / ratio, high * ratio
     margin = 0.05 * (high - low) or abs(low) * 0.05 or (0.5 if whole else 0.05)
     return low - margin, high + margin
 
@@ -60,21 +65,23 @@ def short(axis: Axis, values: Sequence[Number]) -> list[str]:
 def still(chart: Chart) -> Markup:
     """The chart as an SVG of 720 or 280 units' width."""
     width, height = (720, 330) if chart.wide else (280, 210)
-    xs, ys = ([v for s in chart.series for v in values(s)] for values in (lambda s: s.x, lambda s: s.y))
+    xs = [x for s in chart.series for x in s.x]
+    ys = [y for s in chart.series for y in (*s.y, *itertools.chain(*s.band))]
     lines = legend(chart, width)
     top = 14 + 18 * len(lines)
-    y_range, x_range = reach(ys), reach(xs, chart.x.form == "whole")
+    y_range, x_range = reach(ys), reach(xs, chart.x.form == "whole", chart.x.log)
     if any(s.look == "box" for s in chart.series):
         x_range = min(xs) - 0.5, max(xs) + 0.5
     marks = ticks(*y_range, 8 if chart.wide else 5)
     names = short(chart.y, marks)
     left = 26 + LETTER * max(map(len, names), default=0)
-    x = Scale(*x_range, left, width - 12)
+    x = Scale(*x_range, left, width - 12, chart.x.log)
     y = Scale(*y_range, height - 46, top)
     parts = [
         f'<svg class="still" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(chart.alt)}">',
         *(text for line in lines for text in line),
         *grid(chart, x, y, list(zip(marks, names, strict=True)), width, height),
+        *(area(s, x, y) for s in chart.series if s.band),
         *(drawn for s in chart.series for drawn in series(chart, s, x, y)),
         "</svg>",
     ]
@@ -89,7 +96,8 @@ def grid(chart: Chart, x: Scale, y: Scale, marks: list[tuple[Number, str]], widt
         parts.append(f'<path class="grid" d="M{left:.1f},{at}H{width - 12}"/>')
         parts.append(f'<text x="{left - 6:.1f}" y="{at}" dy=".35em" text-anchor="end">{name}</text>')
     parts.append(f'<path class="axis" d="M{left:.1f},{base}H{width - 12}"/>')
-    values = ticks(x.low, x.high, 8 if chart.wide else 6, chart.x.form == "whole")
+    most = 8 if chart.wide else 6
+    values = decades(x.low, x.high, most) if x.log else ticks(x.low, x.high, most, chart.x.form == "whole")
     for value, name in zip(values, short(chart.x, values), strict=True):
         parts.append(f'<path class="axis" d="M{x(value):.1f},{base}v5"/>')
         parts.append(f'<text x="{x(value):.1f}" y="{base + 18}" text-anchor="middle">{name}</text>')
@@ -125,6 +133,13 @@ def symbol(s: Series, x: Number, y: Number) -> str:
     if s.symbol in MARKS:
         return f'<path class="{look}" d="{MARKS[s.symbol]}" transform="translate({x:.1f} {y:.1f}) scale({s.size / 2:.1f})"/>'
     return f'<circle class="{look}" cx="{x:.1f}" cy="{y:.1f}" r="{s.size / 2:.1f}"/>'
+
+
+def area(s: Series, x: Scale, y: Scale) -> str:
+    """The band of a line."""
+    above = [(a, high) for a, (_, high) in zip(s.x, s.band, strict=True)]
+    below = [(a, low) for a, (low, _) in zip(s.x, s.band, strict=True)]
+    return f'<path class="band {s.colour}" d="M{"L".join(f"{x(a):.1f},{y(b):.1f}" for a, b in [*above, *reversed(below)])}Z"/>'
 
 
 def series(chart: Chart, s: Series, x: Scale, y: Scale) -> list[str]:

@@ -11,13 +11,15 @@ from typing import Any
 from nas_suite import pipeline
 from nas_suite.cost import COSTS, cost
 from nas_suite.errors import BadInput
+from nas_suite.pipeline.ranking import SCORES
 from nas_suite.plan import Plan
 from nas_suite.report.words import Number, objective
-from nas_suite.run import LOG, Run
+from nas_suite.run import LOG, ROWS, Run
 from nas_suite.space import SearchSpace, Sketch
 
-KINDS = ("supernet", "search", "retrain")
+KINDS = ("table", "supernet", "rank", "search", "retrain")
 SOURCES = ("supernet", "origin")
+LINES = {"rank": SCORES, "table": ROWS}
 STATISTICS = "statistics.json"
 
 
@@ -38,7 +40,7 @@ class Story:
 
 
 def story(runs: Iterable[Run]) -> Story:
-    """`runs` and all that they came from: a search's supernet, a retraining's search."""
+    """`runs` and all that they came from: a search's supernet, a ranking's, a retraining's search."""
     found: dict[str, Run] = {}
     lost: dict[str, None] = {}
     waiting = list(runs)
@@ -63,11 +65,10 @@ def place(path: str) -> str:
 def sources(run: Run) -> list[str]:
     """The folders of the runs that a run came from. Where a folder was moved with its neighbours, the one beside the run."""
     found = []
-    for key in SOURCES:
-        if key in run.record:
-            named = Path(run.record[key])
-            beside = run.path.resolve().parent / named.name
-            found.append(str(beside if not named.exists() and beside.exists() else named))
+    paths = [run.record[key] for key in SOURCES if key in run.record]
+    for named in map(Path, [*paths, *(entry["path"] for entry in run.record.get("runs", ()))]):
+        beside = run.path.resolve().parent / named.name
+        found.append(str(beside if not named.exists() and beside.exists() else named))
     return found
 
 
@@ -180,6 +181,15 @@ def calibration(entry: Mapping[str, Any]) -> str:
     return {True: "calibrated", False: "not calibrated"}[entry["calibrated"]] if "calibrated" in entry else ""
 
 
+def entries(run: Run) -> list[dict[str, Any]]:
+    """What a run wrote down as it went, a line a piece of work: epochs, evaluations, scores or trainings."""
+    kind = run.record["kind"]
+    if kind in LINES:
+        return [line for line in run.lines(LINES[kind]) if isinstance(line.get("arch"), str)]
+    return run.trials() if kind == "search" else run.epochs()
+
+
 def spent(run: Run) -> Number:
-    """Seconds of computing that a run wrote down: its epochs, or its evaluations."""
-    return sum(line.get("seconds", 0.0) for line in (run.trials() if run.record["kind"] == "search" else run.epochs()))
+    """Seconds of computing that a run wrote down; what of a ranking is too quick to be written down counts when it is done."""
+    result = run.record.get("result") if run.record["kind"] == "rank" else None
+    return sum(line.get("seconds") or 0.0 for line in (result["estimators"] if result else entries(run)))

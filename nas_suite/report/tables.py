@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from nas_suite.report.story import Network, Search, Story, calibration, spent, statistics
+from nas_suite.report.story import Network, Search, Story, calibration, entries, spent, statistics
 from nas_suite.report.words import Number, count, number, percent, plural, said, seconds
 from nas_suite.run import Run
 
@@ -20,10 +21,20 @@ COUNTS = {
     "supernet": ("space", "data", "method"),
     "search": ("space", "data", "method"),
     "retrain": ("space", "data", "retrain"),
+    "rank": ("space",),
+    "table": ("space", "data", "retrain"),
 }
 """The parts of a plan that a run of a kind depends on."""
 
-TITLES = {"supernet": "supernet training", "search": "search", "retrain": "retraining"}
+TITLES = {
+    "supernet": "supernet training",
+    "search": "search",
+    "retrain": "retraining",
+    "rank": "ranking",
+    "table": "benchmark",
+}
+DID = {"search": ("network", "evaluated"), "rank": ("score", "found"), "table": ("training", "done")}
+"""What a run does piece by piece; others train epochs."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +147,14 @@ def phases(told_of: Story) -> list[Phase]:
 
 def did(run: Run) -> str:
     """How much a run did, and how fast."""
-    lines = run.trials() if run.record["kind"] == "search" else run.epochs()
+    kind, lines = run.record["kind"], entries(run)
+    if kind == "rank" and (result := run.record.get("result")):
+        return f"{plural(result['n'], 'network')} ranked by {plural(len(result['estimators']), 'estimator')}"
     if not lines:
         return "nothing finished yet"
-    each = median(line.get("seconds", 0.0) for line in lines)
-    what = ("network", "evaluated") if run.record["kind"] == "search" else ("epoch", "trained")
-    return f"{plural(len(lines), what[0])} {what[1]}, {seconds(each)} each"
+    each = median(line.get("seconds") or 0.0 for line in lines)
+    thing, deed = DID.get(kind, ("epoch", "trained"))
+    return f"{plural(len(lines), thing)} {deed}, {seconds(each)} each"
 
 
 @dataclass(frozen=True)
@@ -159,19 +172,41 @@ def settings(runs: Sequence[Run]) -> list[Part]:
         run.name: {name: value for name, value in plan.items() if name != "settings" and value not in (None, "")}
         for run, plan in plans
     }
-    searches = {
-        run.name: {
-            "objectives": run.record["objectives"],
-            **{f"{k} at most": count(v) for k, v in run.record["limits"].items()},
-        }
-        for run in runs
-        if run.record["kind"] == "search"
-    }
-    parts = [compared("In general", general), compared("Search", searches)]
+    parts = [compared("In general", general)]
+    for kind, asked in ASKED.items():
+        found = {run.name: asked(run.record) for run in runs if run.record["kind"] == kind}
+        parts.append(compared(TITLES[kind].capitalize(), found))
     for title in ("method", "space", "data", "retrain"):
         values = {run.name: plan["settings"].get(title, {}) for run, plan in plans if title in COUNTS[run.record["kind"]]}
         parts.append(compared("Retraining" if title == "retrain" else title.capitalize(), values))
     return [part for part in parts if part.rows]
+
+
+def of_search(record: Mapping[str, Any]) -> dict[str, Any]:
+    bounds = {f"{name} at most": count(bound) for name, bound in record["limits"].items()}
+    return {"objectives": record["objectives"], **bounds}
+
+
+def of_ranking(record: Mapping[str, Any]) -> dict[str, Any]:
+    metric, sample, protocol = (record.get("result") or record).get("metric"), record.get("sample"), record.get("protocol")
+    about = {"benchmark": record["bench"], "metric": metric or "the first", "protocol": protocol}
+    about |= {} if protocol == "paper" else {"sample": "all" if sample is None else sample}  # the paper's loop draws its own
+    about |= {"protocol hash": record.get("protocol_hash")}
+    named = {"estimators": record.get("estimators"), "supernets": [Path(entry["path"]).name for entry in record["runs"]]}
+    return about | {name: values for name, values in named.items() if values}
+
+
+def of_table(record: Mapping[str, Any]) -> dict[str, Any]:
+    about = {"benchmark": record["bench"], "networks": len(record["archs"])}
+    return {**about, "repeats": record["repeats"], "workers": record["workers"]}
+
+
+ASKED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "search": of_search,
+    "rank": of_ranking,
+    "table": of_table,
+}
+"""What the record of a run says of a kind's own settings."""
 
 
 def environment(runs: Sequence[Run]) -> Part:

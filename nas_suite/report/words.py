@@ -43,6 +43,21 @@ def percent(share: Number) -> str:
     return f"{100 * share:.2f} %"
 
 
+def points(share: Number) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * share:.2f}"
+
+
+def three(value: Number | None) -> str:
+    """A correlation in three digits; – where it is unknown."""
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def signed(value: Number) -> str:
+    """A difference of correlations."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
 def seconds(value: Number) -> str:
     """A duration in its two largest units: 41 s, 3 min 20 s, 2 h 5 min."""
     if value < 10:

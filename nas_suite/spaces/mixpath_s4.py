@@ -1,6 +1,5 @@
 """MixPath's S4: the 34 NAS-Bench-101 cells of its ranking study, up to four parallel operations summed before a convolution."""
 
-import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from nas_suite.cells import INPUT, OPERATIONS, OUTPUT, CellGraph
 from nas_suite.chain import check_images, scaled
 from nas_suite.errors import BadInput
 from nas_suite.layers import activation, conv_block, initialise
-from nas_suite.space import Arch, Block, Part, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
+from nas_suite.space import Arch, Block, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, PathSum, mix
 
 STEM = 128
@@ -114,16 +113,8 @@ class MixPathS4(SupernetSpace):
         return 2 * self.stacks * self.cells + 2
 
     def sketch(self, arch: Arch) -> Sketch:
-        cell, places = self.cell(arch), list(self.skeleton.places())
-        stem, head = self.skeleton.stem_block().input, self.skeleton.head_block().input
-        firsts = [
-            (place.c_in, place.pooled_from or place.side, place.pooled_from or place.side) for place in places[:: self.cells]
-        ]
-        row = itertools.pairwise([*firsts, head])
-        stacks = [Part(f"stack{at}", before, after, repeats=self.cells) for at, (before, after) in enumerate(row)]
-        parts = (Part("stem", stem, firsts[0]), *stacks, Part("head", head, (self.classes, 1, 1)))
-        edges = tuple((u, v) for u, targets in enumerate(cell.targets) for v in targets)
-        return Sketch(parts, cell.ops, edges, paths=len(cell.targets[0]))
+        cell = self.cell(arch)
+        return self.skeleton.sketch(cell, len(cell.targets[0]))
 
     def network(self, arch: Arch) -> nn.Module:
         network = CellNetwork(self.cell(arch), self.skeleton)

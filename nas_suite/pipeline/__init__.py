@@ -1,0 +1,70 @@
+"""The story in order: plan, problem, train a supernet, rank, search it, retrain what was found, evaluate, resume."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nas_suite.artefact import load_network
+from nas_suite.engine import Progress, silent
+from nas_suite.ground import check_basis, check_finished, intact
+from nas_suite.pipeline.field import bench
+from nas_suite.pipeline.making import make, resume_making
+from nas_suite.pipeline.ranking import Request, rank_networks, resume_ranking
+from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
+from nas_suite.pipeline.searching import choose, continue_search, front, search_supernet
+from nas_suite.pipeline.setting import build, check_ground, environment, prepare, prepare_on, space_of, typed
+from nas_suite.pipeline.training import continue_supernet, train_supernet, trained
+from nas_suite.plan import Plan
+from nas_suite.run import Run
+from nas_suite.spaces import SPACES
+
+__all__ = [
+    "Request",
+    "bench",
+    "build",
+    "check_ground",
+    "choose",
+    "environment",
+    "evaluate",
+    "front",
+    "load",
+    "make",
+    "prepare",
+    "prepare_on",
+    "rank_networks",
+    "resume",
+    "retrain",
+    "search_supernet",
+    "space_of",
+    "train_supernet",
+    "trained",
+    "typed",
+]
+
+
+def resume(run: Run, progress: Progress = silent) -> Run:
+    """Goes on with a run of any kind from its last saved state; a finished one that is whole is returned as it is."""
+    if run.record["status"] == "done" and intact(run):
+        return run
+    kind = run.record["kind"]
+    if kind == "rank":
+        return resume_ranking(run, progress)
+    plan = Plan.from_record(run.record["plan"])
+    if kind == "search":
+        supernet = Run.open(Path(run.record["supernet"]))
+        check_finished(supernet)
+        setting, method = trained(supernet, plan)
+        check_basis(run, supernet)
+        return continue_search(run, setting, method, progress)
+    if kind == "table":
+        return resume_making(run, progress)
+    setting = prepare_on(run, plan)
+    if kind == "supernet":
+        return continue_supernet(run, setting, build(setting), progress)
+    return continue_retrain(run, setting, standalone(setting, run.record["arch"]), progress)
+
+
+def load(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that `retrain` wrote into a folder, in evaluation mode, and what its arch.json says."""
+    return load_network(Path(folder), SPACES)

@@ -1,0 +1,159 @@
+"""Benchmarks as a user handles them: listed, looked into, downloaded, imported, asked and removed."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_suite import tables
+from nas_suite.data.download import Archive, Attempts, Source, bring, size_at
+from nas_suite.errors import BadInput, Missing, suggest
+from nas_suite.importers import PUBLISHED, Progress, Published, published
+from nas_suite.pipeline.field import bench, space_of_table
+from nas_suite.space import Arch
+from nas_suite.tables import Table
+
+
+def unseen(done: int, total: int) -> None:
+    """A Progress that shows nothing."""
+
+
+def listed() -> list[dict[str, Any]]:
+    """The tables of this machine and the published ones that are not on it."""
+    found = []
+    for name, path in tables.there().items():
+        entry: dict[str, Any] = {"name": name, "present": True, "where": str(path)}
+        try:
+            table = Table.open(path)
+            manifest = table.manifest
+            entry |= {"rows": len(table), "space": table.space, "about": manifest["about"], "partial": manifest["partial"]}
+        except BadInput as error:
+            entry |= {"rows": None, "space": None, "about": str(error), "partial": None}
+        found.append(entry)
+    for name, about in PUBLISHED.items():
+        if name not in tables.there():
+            entry = {"name": name, "present": False, "where": None, "rows": None, "space": about.space}
+            found.append({**entry, "about": about.about, "partial": None})
+    return found
+
+
+def described(name: str) -> dict[str, Any]:
+    """What a table holds, and which column is meant where no metric is named."""
+    table = bench(name)
+    about = {key: value for key, value in table.manifest.items() if key not in ("files", "columns")}
+    columns = [
+        {**column, "repeats": (table.manifest["files"][table.columns[column["name"]].file]["shape"] + [1])[1]}
+        for column in table.manifest["columns"]
+    ]
+    return {**about, "where": str(table.path), "metric": default(table), "columns": columns}
+
+
+def default(table: Table) -> str | None:
+    try:
+        return table.metric().name
+    except BadInput:
+        return None
+
+
+@dataclass(frozen=True)
+class Download:
+    """A published file that is to be brought: from where, and how large it is."""
+
+    about: Published
+    source: Source
+
+    @property
+    def archive(self) -> Archive:
+        return self.source.archives[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies until its table stands."""
+        return tables.tables_folder() / f".official-{self.about.name}"
+
+    @property
+    def room(self) -> str:
+        """What it needs and the disk has, in words."""
+        place = tables.tables_folder()
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+        return f"{self.archive.file}: {self.archive.bytes / 1e6:,.0f} MB to download, {free / 1e6:,.0f} MB free in {place}"
+
+
+def download(name: str, file: str | None = None, mirror: str | None = None) -> Download:
+    """What `get` would bring: the preferred file, or the one that is named. Missing says what to bring by hand where there is
+    no way to it."""
+    about = published(name)
+    tables.free(name)
+    if file is not None and file not in about.downloads:
+        raise BadInput(f"{name} has no file {file!r} to download{suggest(file, about.downloads)}")
+    if not about.downloads:
+        raise Missing(f"{name} cannot be downloaded by itself: bring {by_hand(about)}")
+    original = about.downloads[file] if file else next(iter(about.downloads.values()))
+    folder, _, last = original.url.rpartition("/")
+    try:
+        size = original.bytes or size_at(f"{(mirror or folder).rstrip('/')}/{last}")
+    except Missing as error:
+        raise Missing(f"{error}; bring {by_hand(about)}") from None
+    return Download(about, Source(mirror or folder, (Archive(last, size, original.sha256),)))
+
+
+def get(wanted: Download, progress: Progress = unseen, attempts: Attempts | None = None) -> Table:
+    """Downloads a published file and imports it; the file is removed once its table stands. Missing says what to bring by hand
+    where it cannot be had."""
+    name = wanted.about.name
+    try:
+        bring(name, wanted.source, wanted.folder, None, progress, attempts or Attempts())
+    except Missing as error:
+        raise Missing(f"{error}; or bring {by_hand(wanted.about)}") from None
+    table = take(name, wanted.folder / wanted.archive.file, False, progress)
+    shutil.rmtree(wanted.folder, ignore_errors=True)
+    return table
+
+
+def by_hand(about: Published) -> str:
+    files = " or ".join(original.file for original in about.files)
+    return f"{files} from {about.home}: nas bench import {about.name} FILE"
+
+
+def take(name: str, file: Path, partial: bool = False, progress: Progress = unseen) -> Table:
+    """Imports a published benchmark's file; BadInput where it is none of them, and no table is left behind."""
+    about = published(name)
+    tables.free(name)
+    if not file.exists():
+        raise BadInput(f"there is no {file}; bring {by_hand(about)}")
+    return tables.write(about.read(file, partial, progress))
+
+
+def queried(name: str, text: str) -> dict[str, Any]:
+    """All that a table holds of one architecture, as it is spelt or else of its canonical spelling."""
+    table = bench(name)
+    space = space_of_table(table)
+    arch = space.parse(text)
+    spellings: Iterable[Arch | None] = (arch, space.canonical(arch))
+    row = next((row for a in spellings if a is not None and (row := table.find(a)) is not None), None)
+    if row is None:
+        raise BadInput(f"{name} has no {space.describe(arch)}: it holds {len(table):,} networks of {table.space}")
+    values: dict[str, Any] = {}
+    for column in table.columns.values():
+        value = table.values(column.name)[row]
+        values[column.name] = value.tobytes().hex() if column.unit == "md5" else value.tolist()
+    return {"bench": name, "arch": space.describe(table.arch(row)), "row": row, "values": values}
+
+
+def verified(name: str) -> dict[str, Any]:
+    """Checks every file of a table; BadInput names what is damaged."""
+    table = bench(name)
+    wrong = table.verify()
+    if wrong:
+        raise BadInput(
+            f"the table {name} is damaged ({', '.join(wrong)} in {table.path}): nas bench rm {name}, then get it again"
+        )
+    return {"bench": name, "files": len(table.manifest["files"]), "where": str(table.path)}
+
+
+def known(incomplete: str = "") -> list[str]:
+    """Names of benchmarks, here or published, for completion."""
+    return [name for name in dict.fromkeys((*tables.there(), *PUBLISHED)) if name.startswith(incomplete)]

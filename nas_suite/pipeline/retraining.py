@@ -1,0 +1,84 @@
+"""Training one network from scratch and opening the test split: retraining and evaluation."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas_suite.artefact import write_network
+from nas_suite.cost import COSTS, cost
+from nas_suite.engine import Progress, fit, silent
+from nas_suite.errors import BadInput
+from nas_suite.ground import check_images, last
+from nas_suite.pipeline.setting import Setting, check_ground, new_run, prepare, prepare_on, settled, work
+from nas_suite.pipeline.training import trained
+from nas_suite.plan import Plan
+from nas_suite.registry import construct
+from nas_suite.run import Run, handle
+from nas_suite.standalone import Recipe, Standalone
+
+
+def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progress: Progress = silent) -> Run:
+    """Trains one architecture from scratch, then opens the test split once. Returns its run, which holds the network.
+
+    Space and data are the origin's: of other splits, its test images may have chosen the architecture.
+    """
+    setting = prepare(plan)
+    check_ground(origin, settled(setting), "a retraining", ("space", "data"))
+    check_images(origin, plan.data, setting.splits.fingerprint)
+    learner = standalone(setting, arch)
+    run = new_run("retrain", f"retrain_{plan.space}_{plan.data}", setting, out, origin=str(origin.path.resolve()), arch=arch)
+    return continue_retrain(run, setting, learner, progress)
+
+
+def standalone(setting: Setting, arch: str) -> Standalone:
+    torch.manual_seed(setting.plan.seed)
+    recipe = construct(Recipe, "retrain", setting.plan.part("retrain"))
+    s = setting.splits
+    network = setting.space.network(setting.space.parse(arch))
+    return construct(
+        Standalone, "retrain", {}, network=network, recipe=recipe, train=s.train, val=s.val, mean=s.mean, std=s.std,
+        compute=setting.compute, seed=setting.plan.seed,
+    )  # fmt: skip
+
+
+def continue_retrain(run: Run, setting: Setting, learner: Standalone, progress: Progress) -> Run:
+    def job() -> dict[str, Any]:
+        step = fit(learner, learner.batches(), learner.recipe.epochs, run, setting.plan.seed, progress)
+        write_network(run, setting.plan.space, setting.space, run.record["arch"], learner.best_weights, setting.splits)
+        arch = setting.space.parse(run.record["arch"])
+        totals = {name: cost(name, setting.space).total(arch) for name in COSTS}
+        best = {"val_accuracy": learner.best[0], "best_epoch": learner.best[1]}
+        return {"step": step, "result": {"test_accuracy": tested(learner, setting), **best, **totals}}
+
+    return work(run, job)
+
+
+def tested(learner: Standalone, setting: Setting) -> dict[str, float]:
+    """Test accuracy, 0 … 1, with the last epoch's weights and with those that were best on the validation images."""
+    test = setting.data.test()
+    return {"last": learner.accuracy(test), "best": learner.accuracy(test, learner.best_weights)}
+
+
+def evaluate(run: Run, plan: Plan, arch: str | None = None) -> dict[str, Any]:
+    """Test accuracy of a retrained network, or of an architecture in a trained supernet after calibration; writes nothing.
+
+    `plan` is the run's; its device and precision may differ.
+    """
+    kind = run.record["kind"]
+    if kind == "supernet":
+        if arch is None:
+            raise BadInput(f"{run.path} is a supernet run: name the architecture to evaluate with --arch")
+        setting, method = trained(run, plan)
+        chosen = setting.space.parse(arch)
+        accuracy = {"one_shot": method.accuracy(chosen, setting.data.test())}
+        return {"arch": setting.space.describe(chosen), "test_accuracy": accuracy}
+    if kind != "retrain" or arch is not None:
+        raise BadInput(f"{run.path} is a {kind} run: name a retrain run, or a supernet run and an architecture with --arch")
+    loaded = last(run)
+    if run.record["status"] != "done" or loaded is None:
+        raise BadInput(f"{run.path} is not finished; `nas runs resume {handle(run)}` goes on with it")
+    setting = prepare_on(run, plan)
+    learner = standalone(setting, run.record["arch"])
+    learner.restore(loaded[1])
+    return {"arch": run.record["arch"], "test_accuracy": tested(learner, setting)}

@@ -1,0 +1,191 @@
+"""From a plan to a setting: names and values checked, data opened, the space built; runs made, worked in and compared."""
+
+import platform
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas_suite.data import DATA
+from nas_suite.data.images import Splits
+from nas_suite.data.sets import DataSet
+from nas_suite.engine import Compute
+from nas_suite.errors import BadInput, Interrupted
+from nas_suite.ground import check_images
+from nas_suite.method import Method, Problem
+from nas_suite.methods import METHODS
+from nas_suite.plan import PATHS, Plan
+from nas_suite.registry import checked, defaults, settable
+from nas_suite.run import Run
+from nas_suite.space import SearchSpace
+from nas_suite.spaces import SPACES
+from nas_suite.standalone import Recipe
+
+RESIDENT = 4 << 30  # images of fewer bytes lie on the device as a whole
+
+
+def new_run(kind: str, stem: str, setting: "Setting", out: Path | None, **more: Any) -> Run:
+    """A fresh run of a kind (supernet, search, retrain), numbered under `runs_root` unless `out` names its folder."""
+    now = datetime.now().isoformat(timespec="milliseconds")
+    record = {
+        "schema": 1, "kind": kind, "status": "running", "created": now, "plan": settled(setting).record(),
+        "fingerprint": setting.splits.fingerprint, **more, "environment": environment(),
+    }  # fmt: skip
+    if out is not None:
+        return Run.create(out, record)
+    return Run.numbered(stem, record)
+
+
+def environment() -> dict[str, str]:
+    """What a result depends on besides its settings."""
+    packages = {name: version(name) for name in ("nas-suite", "torch", "numpy", "pymoo")}
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "machine": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a plan stands for, built: data, splits without test images, the space that fits them, where to compute."""
+
+    plan: Plan
+    data: DataSet
+    splits: Splits
+    space: SearchSpace
+    compute: Compute
+
+    @property
+    def problem(self) -> Problem:
+        s, device = self.splits, self.compute.device
+        train, val = (images.to(device) if images.x.numel() < RESIDENT else images for images in (s.train, s.val))
+        return Problem(self.space, train, val, s.mean, s.std, self.compute, self.plan.seed)
+
+
+def typed(plan: Plan) -> Plan:
+    """The plan with every value of its settings as its annotation says, and one path a block for a single-path method where
+    nobody says otherwise; BadInput where a name, a value or two of them do not fit."""
+    method, space = METHODS.load(plan.method), SPACES.load(plan.space)
+    if not issubclass(space, method.needs):
+        raise BadInput(f"method {plan.method!r} needs a {method.needs.__name__}, which space {plan.space!r} is not")
+    parts = {
+        "method": (method, f"method {plan.method!r}"),
+        "space": (space, f"space {plan.space!r}"),
+        "data": (DATA.load(plan.data), f"data {plan.data!r}"),
+        "retrain": (Recipe, "retrain"),
+    }
+    values = {part: checked(cls, what, plan.part(part)) for part, (cls, what) in parts.items()}
+    if method.single_path and PATHS in settable(space):
+        values["space"].setdefault(PATHS, 1)
+    for part in ("method", "retrain"):
+        cls, what = parts[part]
+        said = {"epochs": 1, "warmup_epochs": 0, **defaults(cls), **values[part]}
+        if said["warmup_epochs"] >= said["epochs"]:
+            raise BadInput(
+                f"{what}: warmup_epochs = {said['warmup_epochs']} must be less than epochs = {said['epochs']}; "
+                f"set {part}.warmup_epochs"
+            )
+    return replace(plan, settings=values)
+
+
+def prepare(plan: Plan) -> Setting:
+    """Checks a plan's names and settings, opens its data and builds the space that fits them."""
+    plan = typed(plan)
+    compute = Compute.choose(plan.device, plan.precision)
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
+    data = DATA.build(plan.data, plan.part("data"))
+    splits = data.splits()
+    side = min(splits.train.shape[1:])
+    for part, cls in (("method", METHODS.load(plan.method)), ("retrain", Recipe)):
+        if (pad := {"pad": 0, **defaults(cls), **plan.part(part)}["pad"]) >= side:
+            raise BadInput(f"{part}.pad = {pad} must be less than the side of the images of {plan.data}, {side}")
+    return Setting(plan, data, splits, space_for(plan, splits), compute)
+
+
+def prepare_on(run: Run, plan: Plan) -> Setting:
+    """As `prepare`, on the images that `run` was made with; BadInput where they have changed."""
+    setting = prepare(plan)
+    check_images(run, plan.data, setting.splits.fingerprint)
+    return setting
+
+
+def space_for(plan: Plan, splits: Splits) -> SearchSpace:
+    """The plan's space for images of this size, number of channels and classes; a setting that says otherwise is refused."""
+    _, channels, side, _ = splits.train.x.shape
+    fit = {"image_size": side, "channels": channels, "classes": len(splits.classes)}
+    asked = plan.part("space")
+    for name, value in fit.items():
+        if asked.get(name, value) != value:
+            raise BadInput(
+                f"space.{name} is {asked[name]}, but {plan.data} has {value}; leave it out, or change the data's settings"
+            )
+    return SPACES.build(plan.space, {**asked, **fit})
+
+
+def space_of(plan: Plan) -> SearchSpace:
+    """The plan's space as its record describes it, without opening any data."""
+    return SPACES.build(plan.space, plan.part("space"))
+
+
+def build(setting: Setting) -> Method:
+    """The plan's method on its problem, untrained."""
+    return METHODS.build(setting.plan.method, setting.plan.part("method"), problem=setting.problem)
+
+
+def settled(setting: Setting) -> Plan:
+    """The plan with every setting spelt out, defaults included: what a run records."""
+    plan, space, data = setting.plan, setting.space, setting.data
+    plan = plan.with_settings("space", {name: getattr(space, name) for name in settable(type(space))})
+    plan = plan.with_settings("data", {name: lasting(getattr(data, name)) for name in settable(type(data))})
+    plan = plan.with_settings("method", {**defaults(METHODS.load(plan.method)), **plan.part("method")})
+    return plan.with_settings("retrain", {**defaults(Recipe), **plan.part("retrain")})
+
+
+def lasting(value: Any) -> Any:
+    """A setting as a record keeps it: a path holds wherever the run is resumed from."""
+    return str(value.expanduser().resolve()) if isinstance(value, Path) else value
+
+
+def work(run: Run, job: Any) -> Run:
+    """Runs `job()` in a locked run and keeps its status true: running, then done, interrupted or failed."""
+    with run.locked():
+        try:
+            run.tidy()
+            run = run.update(status="running")
+            result = job() or {}
+        except (Interrupted, KeyboardInterrupt) as stop:
+            run.update(status="interrupted")
+            number, whole = (stop.number, True) if isinstance(stop, Interrupted) else (int(signal.SIGINT), False)
+            raise Interrupted(number, str(run.path), whole) from None
+        except Exception as error:
+            run.update(status="failed", error=str(error))
+            raise
+        return run.update(status="done", error=None, **result)
+
+
+def check_ground(origin: Run, plan: Plan, deed: str, names: Sequence[str]) -> None:
+    """BadInput where a plan differs from its origin's in one of these names, or in settings of its space or its data."""
+    former = Plan.from_record(origin.record["plan"])
+    refusal = f"{origin.name} was made with {{}} = {{!r}}; {deed} of it cannot have {{!r}}: leave it out".format
+    for name in names:
+        if getattr(former, name) != getattr(plan, name):
+            raise BadInput(refusal(name, getattr(former, name), getattr(plan, name)))
+    for part, cls in (("space", SPACES.load(plan.space)), ("data", DATA.load(plan.data))):
+        was, wanted = (checked(cls, f"{part} {getattr(plan, part)!r}", p.part(part)) for p in (former, plan))
+        for name, value in wanted.items():
+            if lasting(value) != lasting(was.get(name)):
+                raise BadInput(refusal(f"{part}.{name}", was.get(name), value))
+    if "method" in names:
+        cls, what = METHODS.load(plan.method), f"method {plan.method!r}"
+        was, wanted = ({**defaults(cls), **checked(cls, what, p.part("method"))} for p in (former, plan))
+        for name in cls.ground:
+            if was[name] != wanted[name]:
+                raise BadInput(refusal(f"method.{name}", was[name], wanted[name]))

@@ -1,0 +1,197 @@
+"""`nas bench`: listed, looked into, imported, asked, verified, removed, downloaded from a server on this machine."""
+
+import hashlib
+import http.server
+import itertools
+import lzma
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import nas
+from test_ranking import toy
+
+from nas_suite import importers, tables
+from nas_suite.data.download import Attempts
+from nas_suite.errors import Missing
+from nas_suite.importers import Original
+from nas_suite.pipeline import benches
+
+DIGITS = [f"{a}{b}{c}{d}{e}{f}{g}{h}" for a, b, c, d, e, f, g, h in itertools.product("012", repeat=8)]
+
+
+def macro_csv(rows: int = 6561) -> str:
+    """A file of NAS-Bench-Macro's format with made-up accuracies."""
+    lines = ["arch,params,flops,mean_acc,std,acc0,acc1,acc2"]
+    for text in DIGITS[:rows]:
+        accuracy = 80 + 0.5 * sum(map(int, text))
+        lines.append(f"{text},1000,2000,{accuracy},0.0,{accuracy},{accuracy},{accuracy}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "nas_bench_macro.csv"
+    path.write_text(macro_csv())
+    return path
+
+
+def test_lists_what_is_there_and_what_could_be() -> None:
+    toy()
+    found = {b["name"]: b for b in nas("bench", "list", "--json").data}
+    assert found["toy"]["present"]
+    assert found["toy"]["rows"] == 34
+    assert not found["macro"]["present"]
+    said = nas("bench", "list").out
+    assert "toy" in said
+    assert "macro" in said
+
+
+def test_a_damaged_table_is_listed_with_its_fault() -> None:
+    (toy().path / "manifest.json").write_text("{")
+    found = {b["name"]: b for b in nas("bench", "list", "--json").data}
+    assert found["toy"]["rows"] is None
+    assert "damaged" in found["toy"]["about"]
+
+
+def test_info_tells_columns_and_the_metric_that_is_meant() -> None:
+    toy()
+    data = nas("bench", "info", "toy", "--json").data
+    assert data["metric"] == "digits/val@9"
+    assert {c["name"]: c["repeats"] for c in data["columns"]} == {
+        "digits/val@9": 3, "digits/test@9": 3, "letters/val@9": 3, "energy": 1,
+    }  # fmt: skip
+    assert "mixpath-s4" in nas("bench", "info", "toy").out
+
+
+def test_query_takes_any_spelling() -> None:
+    table = toy()
+    first, other = (nas("bench", "query", "toy", "--arch", text, "--json").data for text in ("31P", "P.13"))
+    assert first == other
+    assert first["arch"] == "31P"
+    assert first["values"]["digits/val@9"] == pytest.approx(table.values("digits/val@9")[first["row"]].tolist())
+    assert nas("bench", "query", "toy", "--arch", "7").code == 2
+
+
+def test_verify_and_rm() -> None:
+    table = toy()
+    assert nas("bench", "verify", "toy").code == 0
+    data = bytearray((table.path / "archs.npy").read_bytes())
+    data[-1] ^= 1
+    (table.path / "archs.npy").write_bytes(data)
+    said = nas("bench", "verify", "toy")
+    assert said.code == 2
+    assert "archs.npy" in said.error
+    assert nas("bench", "rm", "toy", answer="n\n").code == 2
+    assert "toy" in tables.there()
+    assert nas("bench", "rm", "toy", answer="y\n").code == 0
+    assert "toy" not in tables.there()
+    assert nas("bench", "rm", "toy", "--yes").code == 2
+
+
+def test_import_makes_a_table_that_can_be_ranked(file: Path) -> None:
+    said = nas("bench", "import", "macro", file, "--json")
+    assert said.data["rows"] == 6561
+    ranked = nas("rank", "--bench", "macro", "--sample", 200, "--json").data
+    assert (ranked["n"], ranked["of"], ranked["metric"]) == (200, 6561, "cifar10/test@50")
+
+
+def test_what_is_not_whole_needs_partial_and_says_so_ever_after(file: Path) -> None:
+    file.write_text(macro_csv(300))
+    said = nas("bench", "import", "macro", file)
+    assert said.code == 2
+    assert "--partial" in said.error
+    assert "macro" not in tables.there()
+    assert nas("bench", "import", "macro", file, "--partial").code == 0
+    assert ", partial" in nas("rank", "--bench", "macro").out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("import", "macro", "nowhere.csv"), "there is no nowhere.csv"),
+        (("import", "makro", "x"), "unknown benchmark 'makro'; did you mean 'macro'?"),
+        (("info", "toi"), "unknown benchmark 'toi'"),
+        (("get", "makro"), "unknown benchmark 'makro'"),
+    ],
+)
+def test_bad_words_are_refused_in_one_line(words: tuple[str, ...], message: str) -> None:
+    said = nas("bench", *words)
+    assert said.code == 2
+    assert message in said.error
+
+
+def test_a_benchmark_that_cannot_be_downloaded_says_what_to_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = replace(importers.PUBLISHED["macro"], files=(Original("nas-bench-macro_cifar10.json"),))
+    monkeypatch.setitem(importers.PUBLISHED, "macro", about)
+    said = nas("bench", "get", "macro")
+    assert said.code == 3
+    assert "bring nas-bench-macro_cifar10.json" in said.error
+    assert "nas bench import macro FILE" in said.error
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Original]:
+    """NAS-Bench-Macro's file on a server of this machine."""
+    root = tmp_path / "server"
+    root.mkdir()
+    content = lzma.compress(macro_csv().encode())
+    (root / "nas_bench_macro.csv.xz").write_bytes(content)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Quiet(*args, directory=str(root)))  # type: ignore[misc]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/nas_bench_macro.csv.xz"
+    original = Original("nas_bench_macro.csv.xz", url, hashlib.sha256(content).hexdigest(), len(content))
+    offer(monkeypatch, original)
+    yield original
+    server.shutdown()
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, original: Original) -> None:
+    monkeypatch.setitem(importers.PUBLISHED, "macro", replace(importers.PUBLISHED["macro"], files=(original,)))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_get_asks_downloads_checks_imports_and_cleans_up(served: Original, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    offer(monkeypatch, served if told else replace(served, bytes=0))
+    said = nas("bench", "get", "macro", answer="n\n")
+    assert said.code == 2
+    assert "MB to download" in said.err
+    said = nas("bench", "get", "macro", "--yes", "--json")
+    assert said.data["rows"] == 6561
+    assert not list(tables.tables_folder().glob(".official*"))
+    assert nas("bench", "get", "macro", "--yes").code == 2
+
+
+def test_get_brings_the_file_that_is_named_from_the_mirror_that_is_named(
+    served: Original, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = served.url.rpartition("/")[0]
+    offer(monkeypatch, replace(served, url=f"http://127.0.0.1:9/{served.file}", bytes=0))
+    said = nas("bench", "get", "macro", "--file", "macro.csv")
+    assert "macro has no file 'macro.csv' to download" in said.error
+    assert nas("bench", "get", "macro", "--file", served.file, "--mirror", folder, "--yes").code == 0
+
+
+def test_a_download_with_a_wrong_sum_is_refused_and_says_what_to_bring(
+    served: Original, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, replace(served, sha256="0" * 64))
+    said = nas("bench", "get", "macro", "--yes")
+    assert said.code == 3
+    assert "has the sha256" in said.error
+    assert "nas bench import macro FILE" in said.error
+    assert "macro" not in tables.there()
+
+
+@pytest.mark.parametrize("size", [1000, 0])
+def test_without_a_network_it_says_which_file_to_bring(served: Original, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    offer(monkeypatch, replace(served, url=f"http://127.0.0.1:9/{served.file}", bytes=size))
+    with pytest.raises(Missing, match=r"127.0.0.1:9.* bring nas_bench_macro.csv.xz .*nas bench import macro FILE"):
+        benches.get(benches.download("macro"), attempts=Attempts(1, 0.0))

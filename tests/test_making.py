@@ -1,0 +1,156 @@
+"""Making a benchmark: every training a row, resumed, failures kept, the same with one worker or two."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import nas
+
+from nas_suite import pipeline, tables
+from nas_suite.errors import BadInput
+from nas_suite.pipeline import making
+from nas_suite.run import Run
+from nas_suite.tables import Table
+
+SETS = (
+    *("--space", "mixpath-s4", "--data", "digits", "--precision", "fp32", "--epochs", 1, "--batch-size", 16),
+    *("--set", "data.size=8", "--set", "data.limit=48", "--set", "space.width=0.0625", "--set", "space.m=1"),
+    *("--set", "space.stacks=1", "--set", "space.cells=1", "--set", "retrain.warmup_epochs=0"),
+    *("--set", "retrain.pad=1", "--set", "retrain.cutout=0"),
+)
+
+
+def make(name: str, *words: object) -> Any:
+    return nas("bench", "make", name, *SETS, "--repeats", 2, *words)
+
+
+def values(name: str) -> dict[str, list[Any]]:
+    """All that two makings of one table must agree in."""
+    table = Table.open(tables.there()[name])
+    return {n: table.values(n).tolist() for n in table.columns if n != "train_time"}
+
+
+def test_a_table_of_all_networks_trained_from_scratch() -> None:
+    said = make("toy", "--json")
+    assert said.data["result"]["networks"] == 3
+    assert said.data["result"]["failed"] == 0
+    table = Table.open(tables.there()["toy"])
+    assert [*table.columns] == ["digits/val@1", "digits/test@1", "digits/train@1", "train_time", "macs", "params"]
+    assert table.values("digits/val@1").shape == (3, 2)
+    assert 0 <= np.nanmin(table.values("digits/val@1")) <= np.nanmax(table.values("digits/val@1")) <= 1
+    assert len(np.unique(table.values("digits/val@1"))) > 1
+    assert table.settings["width"] == 0.0625
+    assert table.manifest["command"] == "nas bench make toy --space mixpath-s4 --data digits --repeats 2 --seed 0"
+    assert table.manifest["plan"]["settings"]["retrain"]["epochs"] == 1
+    again = make("again", "--workers", 2, "--json")
+    assert again.data["result"]["failed"] == 0
+    assert values("again") == values("toy")
+    assert not list(Path(said.data["run"]["path"]).glob(".training*"))
+
+
+def test_a_making_that_was_stopped_goes_on_to_the_same_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    make("whole")
+    real, calls = making.trained_from_scratch, []
+
+    def stop(task: making.Training) -> dict[str, float]:
+        calls.append(task)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(task)
+
+    with monkeypatch.context() as context:
+        context.setattr(making, "trained_from_scratch", stop)
+        said = make("broken")
+    assert said.code == 130
+    assert "broken" not in tables.there()
+    run = next(run for run in pipeline_runs() if run.record["bench"] == "broken")
+    assert len(run.lines("rows.jsonl")) == 2
+    with open(run.path / "rows.jsonl", "a") as file:
+        file.write('{"arch": "1", "re')
+    said = nas("runs", "resume", run.name)
+    assert said.code == 0, said.err
+    assert values("broken") == values("whole")
+    assert f"next: nas rank --bench broken" in said.err  # noqa: F541
+
+
+def pipeline_runs() -> list[Run]:
+    from nas_suite.run import all_runs
+
+    return all_runs()
+
+
+def test_a_training_that_fails_is_recorded_and_missing_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = making.trained_from_scratch
+
+    def fail(task: making.Training) -> dict[str, float]:
+        if (task.arch, task.repeat) == ("1", 1):
+            raise RuntimeError("not enough\nmemory")
+        return real(task)
+
+    monkeypatch.setattr(making, "trained_from_scratch", fail)
+    said = make("toy", "--json")
+    assert said.data["result"]["failed"] == 1
+    table = Table.open(tables.there()["toy"])
+    assert np.isnan(table.values("digits/val@1")).sum() == 1
+    run = pipeline_runs()[0]
+    assert [row["error"] for row in run.lines("rows.jsonl") if "error" in row] == ["RuntimeError: not enough memory"]
+
+
+def test_a_sample_is_seeded_and_large_spaces_need_one() -> None:
+    space = making.prepare(making.Plan(space="mixpath-s1", data="digits")).space
+    first, again = (making.chosen(space, 5, 0) for _ in range(2))
+    assert first == again
+    assert len(set(first)) == 5
+    assert making.chosen(space, 5, 1) != first
+    with pytest.raises(BadInput, match="say with --sample how many of them"):
+        making.chosen(space, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("taken",), "the table taken is already there"),
+        (("a/b",), "'a/b' is no name for a benchmark"),
+        ((".hidden",), "is no name for a benchmark"),
+        (("toy", "--set", "method.lr=1"), "--set method.lr has no effect here"),
+        (("toy", "--set", "retrain.lr=-1"), "lr = "),
+        (("toy", "--set", "space.width=0"), "needs 0 < width"),
+        (("toy", "--space", "mixpath-s5"), "unknown space 'mixpath-s5'"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_is_trained(words: tuple[str, ...], message: str) -> None:
+    archs = np.array([[1], [2], [3]])
+    column = (tables.accuracy("digits", "val", 1), np.zeros(3))
+    tables.write(tables.Draft("taken", "mixpath-s4", archs, [column], settings={"m": 1}))
+    said = nas("bench", "make", *SETS, *words)
+    assert said.code == 2
+    assert message in said.error
+    assert pipeline_runs() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_making_that_is_killed_goes_on_to_the_same_table(tmp_path: Path, workers: int) -> None:
+    make("whole")
+    words = [*map(str, SETS), "--repeats", "2", "--workers", str(workers), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "nas_suite", "bench", "make", "killed", *words]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    rows = tmp_path / "run" / "rows.jsonl"
+    until = time.monotonic() + 240
+    while time.monotonic() < until and not (rows.exists() and rows.read_text().count("\n")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert rows.read_text().count("\n") < 6
+    pipeline.resume(Run.open(tmp_path / "run"))
+    assert values("killed") == values("whole")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "done"

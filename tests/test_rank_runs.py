@@ -1,0 +1,126 @@
+"""Supernets as estimators: grouped by seed, found under the runs, matched with benchmarks of their own and of wider spaces."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import nas
+from test_ranking import S4, VAL, toy
+
+from nas_suite import pipeline, tables
+from nas_suite.pipeline.field import field
+from nas_suite.run import Run, runs_root
+from nas_suite.spaces import SPACES
+from nas_suite.tables import Draft
+
+TINY = (
+    *("--data", "digits", "--space", "mixpath-s4", "--epochs", 1, "--batch-size", 32, "--precision", "fp32"),
+    *("--set", "data.size=8", "--set", "data.limit=64", "--set", "space.width=0.0625", "--set", "space.stacks=1"),
+    *("--set", "space.cells=1", "--set", "method.pad=1", "--set", "method.cutout=0"),
+    *("--set", "method.calib_images=64", "--set", "method.score_images=200"),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two supernets of S4 that differ in their seed alone, and one with another norm."""
+    root = tmp_path_factory.mktemp("supernets")
+    for name, words in {"a": ("--seed", 0), "b": ("--seed", 1), "c": ("--set", "method.norm=vanilla")}.items():
+        said = nas("train-supernet", "mixpath", *TINY, *words, "--out", root / name)
+        assert said.code == 0, said.err
+    return root
+
+
+@pytest.fixture
+def supernets(trained: Path) -> Path:
+    """The same under the folder of runs of this test."""
+    shutil.copytree(trained, runs_root())
+    return runs_root()
+
+
+def ranked(*words: object) -> Any:
+    return nas("rank", "--bench", "toy", *words, "--json").data
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_estimator(supernets: Path) -> None:
+    toy()
+    data = ranked("--run", "a", "--run", "c", "--run", "b")
+    assert [e["name"] for e in data["estimators"]] == ["a ×2", "c", "params", "macs", "depth"]
+    pair = data["estimators"][0]
+    assert [seed["run"] for seed in pair["seeds"]] == ["a", "b"]
+    assert pair["seeds_mean"] == pytest.approx(np.mean([seed["tau"] for seed in pair["seeds"]]))
+    assert pair["training_seconds"] > 0
+    alone = ranked("--run", "b")["estimators"][0]
+    assert alone["tau"] == pytest.approx(pair["seeds"][1]["tau"])
+    assert "seeds" not in alone
+    said = nas("rank", "--bench", "toy", "--run", "a", "--run", "b")
+    assert "a ×2: tau of each seed" in said.out
+
+
+def test_scores_are_those_of_the_search(supernets: Path) -> None:
+    toy()
+    name = ranked("--run", "a")["run"]["name"]
+    lines = {line["arch"]: line["score"] for line in Run.open(runs_root() / name).lines("scores.jsonl")}
+    assert len(lines) == 34
+    _, method = pipeline.trained(Run.open(supernets / "a"))
+    for text in ("331P", "1", "PPPP"):
+        assert lines[text] == pytest.approx(1 - method.scorer().score([S4.parse(text)])[0])
+
+
+def test_without_estimators_the_runs_of_the_space_are_found(supernets: Path) -> None:
+    toy()
+    assert [e["name"] for e in ranked()["estimators"]][:2] == ["a ×2", "c"]
+    assert [e["name"] for e in ranked("--estimator", "macs")["estimators"]] == ["macs", "params", "depth"]
+
+
+def test_a_wider_benchmark_is_ranked_where_its_cells_are_the_spaces(supernets: Path) -> None:
+    wide = SPACES.build("nasbench101", {})
+    cells = [wide.spelt(S4.cell(arch)) for arch in S4.everything()]
+    others = [wide.parse(text) for text in ("o@0", "3@0-3@1-o@2")]
+    archs = np.array([*cells, *others])
+    rising = np.array([*(float((np.array(arch) == 1).sum()) for arch in S4.everything()), 9.0, 9.0])
+    tables.write(Draft("toy", "nasbench101", archs, [(VAL, rising)]))
+    data = ranked("--run", "a")
+    assert (data["n"], data["distinct"], data["of"]) == (34, 34, 36)
+    found = field(pipeline.bench("toy"), own=S4, sample=None)
+    convolutions = [arch.count(1) for arch in found.archs]
+    assert convolutions == found.truth.values.tolist()
+    paper = ranked("--run", "a", "--protocol", "paper")
+    assert paper["n"] == 255
+    assert ranked()["n"] == 36
+
+
+def test_runs_of_another_space_or_unfinished_are_refused(supernets: Path) -> None:
+    toy()
+    macro = SPACES.build("macro", {})
+    tables.write(Draft("other", "macro", np.array(list(macro.everything())[:20]), [(VAL, np.arange(20.0))]))
+    said = nas("rank", "--bench", "other", "--run", "a")
+    assert said.code == 2
+    assert "other holds networks of macro, not of the space that is to be ranked" in said.error
+    Run.open(supernets / "a").update(status="interrupted")
+    said = nas("rank", "--bench", "toy", "--run", "a")
+    assert said.code == 2
+    assert "nas runs resume a` goes on with it" in said.error
+    nas("rank", "--bench", "toy", "--estimator", "macs", "--out", supernets / "ranking")
+    said = nas("rank", "--bench", "toy", "--run", "ranking")
+    assert "is a rank run; --run takes trained supernets" in said.error
+
+
+def test_a_supernet_that_was_trained_again_is_not_mixed_into_a_ranking(supernets: Path) -> None:
+    toy()
+    run = Run.open(runs_root() / ranked("--run", "a")["run"]["name"]).update(status="interrupted")
+    shutil.rmtree(supernets / "a")
+    shutil.copytree(supernets / "b", supernets / "a")
+    said = nas("runs", "resume", run.name)
+    assert said.code == 2
+    assert "began with the weights of a" in said.error
+    assert "rank the supernet anew" in said.error
+
+
+def test_who_removes_a_supernet_is_told_of_its_rankings(supernets: Path) -> None:
+    toy()
+    ranking = ranked("--run", "a")["run"]["name"]
+    said = nas("runs", "rm", "a", answer="n\n")
+    assert f"used by {ranking}" in said.err
