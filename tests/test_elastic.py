@@ -1,7 +1,8 @@
-"""Elastic bottlenecks: a slice is a mask, a mixture is its operations one by one, sorting loses nothing, what runs is active."""
+"""Elastic bottlenecks: a slice is a mask, a mixture is its operations one by one, sorting loses nothing."""
 
 import copy
 import random
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from torch.nn import functional as F
 
 from nas_suite import elastic
 from nas_suite.chain import Site
-from nas_suite.elastic import Bottleneck, Elastic, ElasticBlock, ElasticSupernet
+from nas_suite.elastic import Bottleneck, ElasticBlock, ElasticOperation, StagedSupernet
 from nas_suite.layers import initialise
+from nas_suite.space import Path
 from nas_suite.spaces.tfnas import OPERATIONS, TFNAS
+from nas_suite.supernet import frozen
 
 SPACE = TFNAS(width=0.1, image_size=16, classes=10, small=True)
 SITES = [Site(8, 8, 1, 6, "swish"), Site(8, 8, 1, 6, "relu"), Site(8, 16, 1, 6, "swish"), Site(8, 8, 2, 7, "swish")]
@@ -24,7 +27,7 @@ def seeded():
 
 
 def block_at(site: Site) -> ElasticBlock:
-    operations = [Elastic(site, op.kernel, op.widths(site.c_in), op.hidden(site.c_in)) for op in OPERATIONS]
+    operations = [ElasticOperation(site, op.kernel, op.widths(site.c_in), op.hidden(site.c_in)) for op in OPERATIONS]
     block = ElasticBlock(site, operations)
     initialise(block)
     return block
@@ -108,10 +111,12 @@ def test_a_mixture_is_its_operations_one_after_another(site, joined, monkeypatch
 
 @pytest.mark.parametrize("site", SITES, ids=str)
 def test_a_mixture_in_fp32_with_frozen_parameters(site):
-    block = block_at(site).requires_grad_(False)
+    block = block_at(site)
     widths = randomly(block)
     x, weights = torch.randn(8, site.c_in, 16, 16, requires_grad=True), torch.randn(8).softmax(0).requires_grad_()
-    outputs = [block(x, weights, widths), one_by_one(block, x, weights, widths)]
+    with frozen(block):
+        outputs = [block(x, weights, widths), one_by_one(block, x, weights, widths)]
+    assert all(parameter.requires_grad for parameter in block.parameters())
     cotangent = torch.randn_like(outputs[0])
     (gx, gw), (hx, hw) = (torch.autograd.grad(y, (x, weights), cotangent) for y in outputs)
     torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
@@ -162,12 +167,12 @@ def test_one_past_the_operations_is_nothing():
     )
 
 
-def inner_rows(operation: Elastic) -> list[Tensor]:
+def inner_rows(operation: ElasticOperation) -> list[Tensor]:
     """Everything that belongs to an inner channel, channels first."""
     return [tensor.detach().movedim(at, 0).reshape(tensor.shape[at], -1) for tensor, at in operation.inner().items()]
 
 
-def supernet_and_path() -> tuple[ElasticSupernet, tuple[int, ...]]:
+def supernet_and_path() -> tuple[StagedSupernet, tuple[int, ...]]:
     return SPACE.supernet("linear"), SPACE.sample(random.Random(3))
 
 
@@ -177,7 +182,7 @@ def test_sorted_channels_fall_in_the_norm_of_their_kernels_and_move_together(num
     operation = supernet.blocks[4].operations[number]
     before, largest = torch.cat(inner_rows(operation), 1), norms(operation).topk(operation.widths[2]).values
     others = {name: value.clone() for name, value in supernet.state_dict().items() if f"4.operations.{number}." not in name}
-    supernet.sort_channels([(4, number)])
+    supernet.sort([(4, number)], {})
     after = torch.cat(inner_rows(operation), 1)
     assert {tuple(row) for row in after.tolist()} == {tuple(row) for row in before.tolist()}
     assert not torch.equal(after, before)
@@ -185,7 +190,7 @@ def test_sorted_channels_fall_in_the_norm_of_their_kernels_and_move_together(num
     assert all(torch.equal(supernet.state_dict()[name], value) for name, value in others.items())
 
 
-def norms(operation: Elastic) -> Tensor:
+def norms(operation: ElasticOperation) -> Tensor:
     return operation.filter.weight.detach().abs().sum((1, 2, 3))
 
 
@@ -194,7 +199,7 @@ def test_channels_of_equal_norm_keep_their_order():
     with torch.no_grad():
         operation.filter.weight.copy_(torch.tensor([1.0, 2.0] * 16)[:, None, None, None])
     rows = operation.expand.weight.detach().clone()
-    operation.sort(())
+    operation.sort({})
     assert torch.equal(operation.expand.weight, torch.cat([rows[1::2], rows[0::2]]))
 
 
@@ -203,7 +208,7 @@ def test_sorting_leaves_the_full_width_alone():
     block = supernet.blocks[3]
     x, most = torch.randn(4, 8, 16, 16), [operation.widths[-1] for operation in block.operations]
     before = [block(x, number, most) for number in range(8)]
-    supernet.sort_channels([(3, number) for number in range(8)])
+    supernet.sort([(3, number) for number in range(8)], {})
     for number in range(8):
         torch.testing.assert_close(block(x, number, most), before[number], rtol=1e-4, atol=1e-4)
 
@@ -212,12 +217,12 @@ def test_shrinking_and_expanding_restores_every_bit():
     """A width is an argument: a run at another one, even with another order of channels in between, changes no weight."""
     supernet, path = supernet_and_path()
     operations, depths, widths = SPACE.split(path)
-    supernet.sort_channels([(at, operation) for at, operation in enumerate(operations)])
+    supernet.sort([(at, operation) for at, operation in enumerate(operations)], {})
     state, x = copy.deepcopy(supernet.state_dict()), torch.randn(4, 3, 16, 16)
     before = supernet(x, path)
     least = [[SPACE.widths(at, number)[0] for number in range(8)] for at in range(18)]
     supernet(x, SPACE.join(operations, depths, least)).sum().backward()
-    supernet.sort_channels([(at, operation) for at, operation in enumerate(operations)])
+    supernet.sort([(at, operation) for at, operation in enumerate(operations)], {})
     assert torch.equal(supernet(x, SPACE.join(operations, depths, widths)), before)
     assert all(torch.equal(value, state[name]) for name, value in supernet.state_dict().items())
 
@@ -234,7 +239,7 @@ def test_momenta_are_sorted_with_their_parameters():
     momenta = {p: optimizer.state[p]["momentum_buffer"] for p in supernet.parameters() if p in optimizer.state}
     pairs = dict(zip(twin.parameters(), (momenta.get(p) for p in supernet.parameters()), strict=True))
     steps = {p: buffer.clone() for p, buffer in pairs.items() if buffer is not None}
-    supernet.sort_channels([(0, operation)], momenta)
+    supernet.sort([(0, operation)], {p: [buffer] for p, buffer in momenta.items()})
     with torch.no_grad():
         for p, step in steps.items():
             p.add_(step)
@@ -245,25 +250,32 @@ def test_momenta_are_sorted_with_their_parameters():
     assert {tuple(row) for row in rows.tolist()} == {tuple(row) for row in sorted_rows.tolist()}
 
 
+def idle(supernet: StagedSupernet, path: Path) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
+    """Name, value and a mask of what does not run, of every parameter with inner channels."""
+    active = {id(parameter): index for parameter, index in supernet.active(path)}
+    elastic = {id(p) for block in supernet.blocks for operation in block.operations for p in operation.inner()}
+    for name, parameter in supernet.named_parameters():
+        if id(parameter) in elastic:
+            mask = torch.ones_like(parameter, dtype=torch.bool)
+            if id(parameter) in active:
+                mask[active[id(parameter)]] = False
+            yield name, parameter, mask
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_what_is_active_is_what_gets_a_gradient(soft):
     supernet, arch = supernet_and_path()
-    operations, depths, widths = SPACE.split(arch)
+    _, depths, widths = SPACE.split(arch)
     path = SPACE.join([torch.full((8,), 1 / 8)] * 18, depths, widths) if soft else arch
     supernet(torch.randn(4, 3, 16, 16), path).square().sum().backward()
-    active = {id(parameter): index for parameter, index in supernet.active(path)}
-    for name, parameter in supernet.named_parameters():
-        inside = torch.zeros_like(parameter, dtype=torch.bool)
-        if id(parameter) in active:
-            inside[active[id(parameter)]] = True
-        if parameter.grad is None:
-            assert not inside.any(), name
-        else:
-            assert not parameter.grad[~inside].any(), name
-            assert parameter.grad[inside].any(), name
+    for name, parameter, mask in idle(supernet, path):
+        assert (parameter.grad is None) == bool(mask.all()), name
+        if parameter.grad is not None:
+            assert not parameter.grad[mask].any(), name
+            assert parameter.grad[~mask].any(), name
 
 
-def test_a_step_leaves_what_is_not_active_as_it_was():
+def test_steps_leave_what_is_not_active_as_it_was():
     supernet, path = supernet_and_path()
     optimizer = torch.optim.SGD(supernet.parameters(), 0.05, momentum=0.9)
     before = copy.deepcopy(supernet.state_dict())
@@ -271,21 +283,27 @@ def test_a_step_leaves_what_is_not_active_as_it_was():
         optimizer.zero_grad()
         supernet(torch.randn(4, 3, 16, 16), path).square().sum().backward()
         optimizer.step()
-    active = {id(parameter): index for parameter, index in supernet.active(path)}
-    for name, parameter in supernet.named_parameters():
-        outside = torch.ones_like(parameter, dtype=torch.bool)
-        if id(parameter) in active:
-            outside[active[id(parameter)]] = False
-        assert torch.equal(parameter[outside], before[name][outside])
+    for name, parameter, mask in idle(supernet, path):
+        assert torch.equal(parameter[mask], before[name][mask]), name
+        assert mask.all() or not torch.equal(parameter[~mask], before[name][~mask]), name
 
 
 def test_all_of_a_stage_whose_depth_is_soft_is_active():
     supernet, arch = supernet_and_path()
-    operations, depths, widths = SPACE.split(arch)
+    operations, _, widths = SPACE.split(arch)
     soft = SPACE.join(operations, [torch.full((len(stage),), 1 / len(stage)) for stage in SPACE.stages], widths)
-    ran = {id(p) for p, _ in supernet.active(soft)}
-    assert {id(p) for p, _ in supernet.active(SPACE.join(operations, [n - 1 for n in (2, 3, 4, 4, 4, 1)], widths))} == ran
+    whole = SPACE.join(operations, [len(stage) - 1 for stage in SPACE.stages], widths)
+    ran = [id(parameter) for parameter, _ in supernet.active(soft)]
+    assert ran == [id(parameter) for parameter, _ in supernet.active(whole)]
     assert all(id(block.operations[op].filter.weight) in ran for block, op in zip(supernet.blocks, operations, strict=True))
+
+
+def test_all_of_a_soft_width_is_active():
+    supernet, arch = supernet_and_path()
+    path = list(arch)
+    path[SPACE.gene(0, arch[0])] = torch.full((len(SPACE.widths(0, arch[0])),), 0.1)
+    (_, index), *_ = supernet.active(path)
+    assert index == (slice(SPACE.widths(0, arch[0])[-1]),)
 
 
 @pytest.mark.parametrize("depth", range(4))
@@ -297,7 +315,10 @@ def test_a_sink_whose_weight_is_at_one_depth_is_the_first_blocks_alone(depth):
     soft = [*depths[:3], F.one_hot(torch.tensor(depth), 4).float(), *depths[4:]]
     with torch.no_grad():
         torch.testing.assert_close(
-            supernet(x, SPACE.join(operations, soft, widths)), supernet(x, SPACE.join(operations, hard, widths)), rtol=0, atol=1e-6
+            supernet(x, SPACE.join(operations, soft, widths)),
+            supernet(x, SPACE.join(operations, hard, widths)),
+            rtol=0,
+            atol=1e-6,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from nas_suite.chain import Site, check_images, head_block, scaled, sites_of
-from nas_suite.elastic import Bottleneck, Decisions, Elastic, ElasticBlock, ElasticSupernet, bottleneck
+from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperation, StagedSupernet, bottleneck
 from nas_suite.errors import BadInput, suggest
 from nas_suite.layers import ACTIVATIONS, conv_block, initialise
 from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Variable
@@ -308,14 +308,14 @@ class TFNAS(ElasticSpace):
         initialise(network)
         return network
 
-    def supernet(self, norm: str) -> ElasticSupernet:
+    def supernet(self, norm: str) -> StagedSupernet:
         """TF-NAS sums no paths before a batch norm: `norm` changes nothing."""
-        blocks = [
-            ElasticBlock(site, [Elastic(site, op.kernel, op.widths(site.c_in), op.hidden(site.c_in)) for op in self.elastic])
-            for site in self.sites
-        ]
+        blocks = []
+        for site in self.sites:
+            parts = ((op.kernel, op.widths(site.c_in), op.hidden(site.c_in)) for op in self.elastic)
+            blocks.append(ElasticBlock(site, [ElasticOperation(site, *part) for part in parts]))
         stem, head = [block.build() for block in self.stem()], self.head().build()
-        return ElasticSupernet(stem, blocks, self.stages, head, self.decisions)
+        return StagedSupernet(stem, blocks, self.stages, head, self.decisions)
 
     def sketch(self, arch: Arch) -> Sketch:
         parts = [Part(f"stem{at or ''}", block.input) for at, block in enumerate(self.stem())]
