@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,12 +11,11 @@ from torch.nn import functional as F
 
 from nas_suite.chain import Site
 from nas_suite.depthwise import DepthwiseConv2d, depthwise
-from nas_suite.layers import ACTIVATIONS, DropPath, SqueezeExcite, conv_bn, initialise
-from nas_suite.space import Block, Path, SlicedSupernet, Stage
+from nas_suite.layers import ACTIVATIONS, DropPath, PointwiseConv2d, SqueezeExcite, conv_bn, initialise, pointwise
+from nas_suite.space import Block, ElasticSupernet, Path, Stage
 from nas_suite.supernet import mix
 
 JOINED = 1 << 22  # numbers in joined features; of more, caches see nothing twice (benchmarks/LOG.md)
-Index: TypeAlias = tuple[slice, ...]
 
 
 class Bottleneck(nn.Module):
@@ -46,39 +45,32 @@ def bottleneck(site: Site, kernel: int, width: int, hidden: int) -> Block:
     return Block(f"{family}_w{width}", (site.c_in, site.side, site.side), build, family, width)
 
 
-class Elastic(nn.Module):
+class ElasticOperation(nn.Module):
     """The weights of one operation of a block, at its full width; a width stands for its first so many inner channels."""
 
     def __init__(self, site: Site, kernel: int, widths: range, hidden: int) -> None:
         super().__init__()
         self.kernel, self.widths = kernel, widths
         most = widths[-1]
-        self.expand = nn.Conv2d(site.c_in, most, 1, bias=False)
+        self.expand = PointwiseConv2d(site.c_in, most)
         self.filter = DepthwiseConv2d(most, kernel, site.stride)
         self.excite = SqueezeExcite(most, hidden, site.act) if hidden else None
-        self.project = nn.Conv2d(most, site.c_out, 1, bias=False)
+        self.project = PointwiseConv2d(most, site.c_out)
 
-    def inner(self) -> dict[Tensor, int]:
+    def inner(self) -> dict[nn.Parameter, int]:
         """The parameters that have inner channels, and in which dimension."""
-        found: dict[Tensor, int] = {self.expand.weight: 0, self.filter.weight: 0, self.project.weight: 1}
+        found = {self.expand.weight: 0, self.filter.weight: 0, self.project.weight: 1}
         if self.excite is not None:
             reduce, expand = self.excite.reduce, self.excite.expand
-            found |= {reduce.weight: 1, expand.weight: 0, expand.bias: 0}  # type: ignore[dict-item]
-        return found
-
-    def active(self, width: int) -> Iterator[tuple[Tensor, Index]]:
-        """Every parameter and the part of it that a width stands for."""
-        inner = self.inner()
-        for parameter in self.parameters():
-            at = inner.get(parameter)
-            yield parameter, (slice(None),) if at is None else (*[slice(None)] * at, slice(width))
+            found |= {reduce.weight: 1, expand.weight: 0, expand.bias: 0}
+        return found  # type: ignore[return-value]
 
     @torch.no_grad()
-    def sort(self, companions: Sequence[Mapping[Tensor, Tensor]]) -> None:
+    def sort(self, companions: Mapping[nn.Parameter, Sequence[Tensor]]) -> None:
         """Reorders the inner channels by the L1 norm of their depthwise kernels, the largest first, equals as they stand."""
         order = self.filter.weight.abs().sum((1, 2, 3)).argsort(descending=True, stable=True)
         for parameter, at in self.inner().items():
-            for tensor in (parameter, *(also[parameter] for also in companions if parameter in also)):
+            for tensor in (parameter, *companions.get(parameter, ())):
                 tensor.copy_(tensor.index_select(at, order))
 
     def gated(self, x: Float[Tensor, "n width h w"], act: Callable[[Tensor], Tensor]) -> Float[Tensor, "n width h w"]:
@@ -100,10 +92,10 @@ class ElasticBlock(nn.Module):
     joined to one expansion and one depthwise convolution, and the weighted sum of all is one 1×1 convolution.
     """
 
-    def __init__(self, site: Site, operations: Sequence[Elastic]) -> None:
+    def __init__(self, site: Site, operations: Sequence[ElasticOperation]) -> None:
         super().__init__()
         self.site = site
-        self.operations: Sequence[Elastic] = nn.ModuleList(operations)  # type: ignore[assignment]
+        self.operations: Sequence[ElasticOperation] = nn.ModuleList(operations)  # type: ignore[assignment]
         self.act = ACTIVATIONS[site.act]()  # not in place: swish would copy its input to keep it
         kernels = dict.fromkeys(operation.kernel for operation in operations)
         self.alike = [tuple(i for i, operation in enumerate(operations) if operation.kernel == k) for k in kernels]
@@ -137,7 +129,7 @@ class ElasticBlock(nn.Module):
                 projected |= zip(group, self.projected(x, group, [widths[i] for i in group]), strict=True)
         count, channels = len(self.operations), self.site.c_out
         sums = torch.kron(weights[None, :count], torch.eye(channels, dtype=weights.dtype, device=weights.device))
-        return pointwise(normalised(torch.cat([projected[i] for i in range(count)], 1)), sums)
+        return pointwise(normalised(torch.cat([projected[i] for i in range(count)], 1)), sums[:, :, None, None])
 
     def projected(self, x: Tensor, group: Sequence[int], widths: Sequence[int]) -> list[Tensor]:
         """What operations of one kernel size compute, before their last batch norm."""
@@ -153,11 +145,6 @@ class ElasticBlock(nn.Module):
 def joined(parts: list[Tensor]) -> Tensor:
     """Concatenated; one by itself is not copied."""
     return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def pointwise(x: Float[Tensor, "n c h w"], weight: Float[Tensor, "d c *rest"]) -> Float[Tensor, "n d h w"]:
-    """A 1×1 convolution as a matrix product, which keeps no features where the weight is frozen."""
-    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
 
 
 def normalised(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -177,7 +164,7 @@ class Decisions(NamedTuple):
     widths: Sequence[Sequence[int | Tensor]]
 
 
-class ElasticSupernet(SlicedSupernet):
+class StagedSupernet(ElasticSupernet):
     """Stem, stages of elastic blocks, head. A stage's output is that of its last block that runs or, where its depth is soft,
     the weighted sum of those that may be the last (TF-NAS's sink).
 
@@ -221,23 +208,21 @@ class ElasticSupernet(SlicedSupernet):
                 stages.append(Stage((depth, *(run.key for run in runs)), partial(sink, runs=runs, weights=depth)))
         return [*stages, Stage("head", self.head)]
 
-    def active(self, path: Path) -> Iterator[tuple[Tensor, Index]]:
-        """Every parameter that a path runs, and the part of it: what a step along the path may change."""
+    def active(self, path: Path) -> Iterator[tuple[nn.Parameter, tuple[slice, ...]]]:
+        """Of each parameter that has inner channels, the part that a path runs; all operations of a soft one, all of a soft
+        width."""
         operations, depths, widths = self.read(path)
-        for fixed in (self.stem, self.head):
-            yield from ((parameter, (slice(None),)) for parameter in fixed.parameters())
         for depth, stage in zip(depths, self.layout, strict=True):
             for at in stage[: depth + 1] if isinstance(depth, int) else stage:
-                choice = operations[at]
                 for number, operation in enumerate(self.blocks[at].operations):
-                    if isinstance(choice, Tensor) or choice == number:
+                    if isinstance(operations[at], Tensor) or operations[at] == number:
                         width = widths[at][number]
-                        yield from operation.active(width if isinstance(width, int) else operation.widths[-1])
+                        channels = slice(width if isinstance(width, int) else operation.widths[-1])
+                        yield from ((p, (*[slice(None)] * dim, channels)) for p, dim in operation.inner().items())
 
-    def sort_channels(self, chosen: Iterable[tuple[int, int]], *companions: Mapping[Tensor, Tensor]) -> None:
-        """Of each (block, operation) chosen reorders the inner channels by the L1 norm of their depthwise kernels, the largest
-        first, so that a smaller width keeps the largest (official code, train_search.py:293-305). Nothing is lost, and at full
-        width nothing changes. `companions` map parameters to tensors that are reordered with them, such as momenta."""
+    def sort(self, chosen: Iterable[tuple[int, int]], companions: Mapping[nn.Parameter, Sequence[Tensor]]) -> None:
+        """As the official code chooses the channels that a width keeps (train_search.py:293-305); nothing is lost, and at full
+        width nothing changes."""
         for at, operation in chosen:
             self.blocks[at].operations[operation].sort(companions)
 

@@ -289,14 +289,14 @@ class ElasticSpace(SupernetSpace):
         """Operations, depths and widths of an architecture, as `join` takes them."""
 
 
-class SlicedSupernet(Supernet):
-    """A supernet of an elastic space: a width stands for the first so many inner channels."""
+class ElasticSupernet(Supernet):
+    """A supernet of an elastic space: of an operation's inner channels a path runs the first ones."""
 
     @abstractmethod
-    def active(self, path: Path) -> Iterable[tuple[Tensor, tuple[slice, ...]]]:
-        """Every parameter that a path runs, and the part of it."""
+    def active(self, path: Path) -> Iterator[tuple[nn.Parameter, tuple[slice, ...]]]:
+        """Of each parameter that has inner channels, the part that a path of hard operations runs."""
 
     @abstractmethod
-    def sort_channels(self, chosen: Iterable[tuple[int, int]], *companions: Mapping[Tensor, Tensor]) -> None:
-        """Of each (block, operation) chosen puts the inner channels in the order of their depthwise kernels' L1 norms, largest
-        first; tensors that companions give for a parameter go with it."""
+    def sort(self, chosen: Iterable[tuple[int, int]], companions: Mapping[nn.Parameter, Sequence[Tensor]]) -> None:
+        """Puts the inner channels of operations (block, operation) in the order of their depthwise kernels' L1 norms, largest
+        first, and tensors that go with a parameter alongside."""

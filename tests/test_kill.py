@@ -12,6 +12,7 @@ import torch
 from test_deriving import planned, table_of
 
 from nas_suite import pipeline
+from nas_suite.pipeline.ranking import SCORES, Request
 from nas_suite.pipeline.setting import deployed, prepare
 from nas_suite.plan import Plan, compose
 from nas_suite.run import LOG, TRIALS, Run, run_at
@@ -113,3 +114,19 @@ def test_a_search_for_a_latency_survives_kill_9(tmp_path: Path) -> None:
     same(whole, broken)
     assert broken.record["result"] == whole.record["result"]
     assert whole.load()[1]["widths"] == broken.load()[1]["widths"]  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_a_ranking_survives_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_suite.pipeline.ranking.FIRST", 1)
+    monkeypatch.setattr("nas_suite.pipeline.ranking.PIECE", 0.0)
+    request = Request("s4-digits", ("naswot", "epe_nas", "grad_norm"), sample=None)
+    started = time.monotonic()
+    whole = pipeline.rank_networks(request, out=tmp_path / "whole")
+    seconds = time.monotonic() - started
+    broken, kills = survive("rank", lambda: pipeline.rank_networks(request, out=tmp_path / "runs" / "rank"), seconds, 4)
+    assert kills >= KILLS // 2
+    scores = [[(line["source"], line["arch"], line["score"]) for line in run.lines(SCORES)] for run in (whole, broken)]
+    assert scores[0] == scores[1]
+    taus = [[(e["name"], e["tau"], e["tau_low"]) for e in run.record["result"]["estimators"]] for run in (whole, broken)]
+    assert taus[0] == taus[1]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas_suite.cost import Cost
-from nas_suite.space import Arch, Block, ElasticSpace, Path, SlicedSupernet, Stage, Variable
+from nas_suite.space import Arch, Block, ElasticSpace, ElasticSupernet, Path, Stage, Variable
 from nas_suite.supernet import mix
 
 STAGES = (range(2), range(2, 3))
@@ -131,7 +131,7 @@ def normalised(x: Tensor) -> Tensor:
     return F.batch_norm(x, None, None, training=True)
 
 
-class ToyNet(SlicedSupernet):
+class ToyNet(ElasticSupernet):
     def __init__(self, space: Toy) -> None:
         super().__init__()
         self.space = space
@@ -163,8 +163,7 @@ class ToyNet(SlicedSupernet):
             )
         return self.head(x.mean((2, 3)))
 
-    def active(self, path: Path) -> Iterator[tuple[Tensor, tuple[slice, ...]]]:
-        yield from ((parameter, (slice(None),)) for part in (self.stem, self.head) for parameter in part.parameters())
+    def active(self, path: Path) -> Iterator[tuple[nn.Parameter, tuple[slice, ...]]]:
         count = len(self.space.kinds)
         for at in range(3):
             op = path[at]
@@ -172,11 +171,11 @@ class ToyNet(SlicedSupernet):
             for parameter, dim in self.blocks[at][op].inner():  # type: ignore[index]
                 yield parameter, (*[slice(None)] * dim, slice(0, width))
 
-    def sort_channels(self, chosen: Iterable[tuple[int, int]], *companions: Mapping[Tensor, Tensor]) -> None:
+    def sort(self, chosen: Iterable[tuple[int, int]], companions: Mapping[nn.Parameter, Sequence[Tensor]]) -> None:
         with torch.no_grad():
             for at, op in chosen:
                 operation = self.blocks[at][op]
                 order = operation.filter.weight.abs().sum((1, 2, 3)).argsort(descending=True, stable=True)
                 for parameter, dim in operation.inner():
-                    for tensor in (parameter, *(also[parameter] for also in companions if parameter in also)):
+                    for tensor in (parameter, *companions.get(parameter, ())):
                         tensor.copy_(tensor.index_select(dim, order))

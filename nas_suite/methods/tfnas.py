@@ -21,7 +21,8 @@ from nas_suite.method import Method, Problem
 from nas_suite.objective import Objective
 from nas_suite.oneshot import accuracy
 from nas_suite.search import Fixed, Limit, Searcher
-from nas_suite.space import Arch, ElasticSpace, Path, SlicedSupernet
+from nas_suite.space import Arch, ElasticSpace, ElasticSupernet, Path
+from nas_suite.supernet import frozen
 from nas_suite.target import Beliefs, Choice, Target, Widths
 
 ANOTHER = 1  # of a step's random draws: those of its second path
@@ -67,7 +68,7 @@ class TFNAS(Method):
     pad: Annotated[int, Ge(0)] = 4
     flip: bool = True
     cutout: Annotated[int, Ge(0)] = 0
-    supernet: SlicedSupernet = field(init=False, repr=False)
+    supernet: ElasticSupernet = field(init=False, repr=False)
     descent: Descent = field(init=False, repr=False)
     choosing: Descent = field(init=False, repr=False)
     widths: Widths = field(init=False, repr=False)  # of the deployed space
@@ -180,7 +181,7 @@ class TFNAS(Method):
         noise = self.noise(step).to(x.device)
         operations = [((a + g[: len(a)]) / warmth).softmax(0) for a, g in zip(self.alphas, noise, strict=True)]
         depths = [beta.softmax(0) for beta in self.betas]
-        with self.problem.compute.autocast():
+        with frozen(self.supernet), self.problem.compute.autocast():
             logits = self.supernet(x, self.problem.space.join(operations, depths, self.inner()))
             error = cross_entropy(logits, y)
         ms = self.expected(operations, depths)
@@ -235,7 +236,7 @@ class TFNAS(Method):
         choice = self.target.nearest(self.beliefs) if last else self.target.likeliest(self.beliefs)
         self.widths, scaled = self.target.scaled(choice, self.widths)
         chosen = [(at, op) for _, at, op in self.target.running(choice)]
-        self.supernet.sort_channels(chosen, momenta(self.descent.optimizer))
+        self.supernet.sort(chosen, {p: [m] for p, m in momenta(self.descent.optimizer).items()})
         return choice, list(scaled.trace)
 
     def habits(self) -> dict[str, Any]:
@@ -298,17 +299,18 @@ class TFNAS(Method):
         return Fixed([self.problem.space.canonical(path)])
 
 
-def momenta(optimizer: torch.optim.Optimizer) -> dict[Tensor, Tensor]:
+def momenta(optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, Tensor]:
     """What stochastic gradient descent remembers of each parameter."""
-    return {p: m for p, kept in optimizer.state.items() if (m := kept.get("momentum_buffer")) is not None}
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return {p: m for p in parameters if (m := optimizer.state[p].get("momentum_buffer")) is not None}
 
 
 @contextlib.contextmanager
-def at_rest(supernet: SlicedSupernet, paths: Sequence[Path], optimizer: torch.optim.Optimizer) -> Iterator[None]:
+def at_rest(supernet: ElasticSupernet, paths: Sequence[Path], optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Within, an optimiser may step; after, inner channels that no path runs, and their momenta, are bit for bit what they
     were."""
     active = (entry for path in paths for entry in supernet.active(path))
-    idle = [(p, (*index[:-1], slice(index[-1].stop, None))) for p, index in active if index[-1].stop is not None]
+    idle = [(p, (*index[:-1], slice(index[-1].stop, None))) for p, index in active]
     before = momenta(optimizer)
     kept = [(p.detach()[rest].clone(), before[p][rest].clone() if p in before else 0.0) for p, rest in idle]
     yield
