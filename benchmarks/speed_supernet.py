@@ -1,13 +1,14 @@
-"""MixPath's S1 supernet on this processor: a training step, scoring, and shadow batch norm, beside the straightforward way.
+"""Supernets on this processor: training steps, scoring, and shadow batch norm, beside the straightforward way.
 
-    python benchmarks/speed_supernet.py [--part step scoring norms] [--steps 4] [--batch 96] [--width 1.0] [--m 4]
+    python benchmarks/speed_supernet.py [--part step fair scoring norms] [--steps 4] [--batch 96] [--width 1.0] [--m 4]
                                         [--candidates 50] [--images 500] [--threads 2]
 
-step     ours: channels-last, bf16 where the processor has it, our depthwise gradients; rival: contiguous fp32, nn.Conv2d.
+step     S1; ours: channels-last, bf16 where the processor has it, our depthwise gradients; rival: contiguous fp32, nn.Conv2d.
          Same weights, images and draws.
-scoring  calibrated one-shot accuracy of candidates, `--images` to calibrate and as many to validate. Rival: contiguous fp32,
+fair     the same for a step of FairNAS on the space `macro`: three paths, one update.
+scoring  S1; calibrated one-shot accuracy, `--images` to calibrate and as many to validate. Rival: contiguous fp32, the
          images prepared one by one for every candidate, the checkpoint read anew, batch norms re-estimated in training mode.
-norms    our training step with shadow batch norm (`linear`) and with one batch norm (`vanilla`).
+norms    S1; our training step with shadow batch norm (`linear`) and with one batch norm (`vanilla`).
 
 Everything runs in turn in one process. Ratios are of summed times; wall time and this process's processor time are both
 printed, for on a busy machine only the latter means much. Memory is what a step added to the resident set at its peak.
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path as File
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,11 +37,13 @@ from nas_suite.depthwise import DepthwiseConv2d
 from nas_suite.engine import Compute
 from nas_suite.oneshot import SCORING_BATCH, Scoring
 from nas_suite.space import Arch, Supernet
+from nas_suite.spaces.macro import Macro
 from nas_suite.spaces.mixpath_s1 import MixPathS1
 
 MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)
 Times = tuple[float, float]
 """Seconds by the clock, seconds of the processor."""
+T = TypeVar("T")
 
 
 def timed(work: Callable[[], object]) -> Times:
@@ -48,7 +52,7 @@ def timed(work: Callable[[], object]) -> Times:
     return time.perf_counter() - wall, time.process_time() - processor
 
 
-def in_turn(rivals: dict[str, Callable[[Arch], object]], paths: Sequence[Arch]) -> dict[str, Times]:
+def in_turn(rivals: dict[str, Callable[[T], object]], paths: Sequence[T]) -> dict[str, Times]:
     """Summed times over the paths, after one to warm up; all rivals do a path before any does the next, in changing order."""
     total = dict.fromkeys(rivals, (0.0, 0.0))
     for number, path in enumerate([paths[0], *paths]):
@@ -99,34 +103,50 @@ def plain(supernet: Supernet) -> Supernet:
     return result
 
 
-def stepper(supernet: Supernet, compute: Compute, x: Tensor, y: Tensor) -> Callable[[Arch], object]:
-    """A training step as the paper has it: SGD with momentum, gradients clipped, those of inactive parameters none."""
+def stepper(supernet: Supernet, compute: Compute, x: Tensor, y: Tensor) -> Callable[[Sequence[Arch]], object]:
+    """A training step of some paths: SGD with momentum, gradients summed and clipped, those of inactive parameters none."""
     optimiser = torch.optim.SGD(supernet.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
     supernet.train()
 
-    def step(path: Arch) -> None:
+    def step(paths: Sequence[Arch]) -> None:
         optimiser.zero_grad()
-        with compute.autocast():
-            loss = cross_entropy(supernet(x, path), y)
-        loss.backward()
+        for path in paths:
+            with compute.autocast():
+                loss = cross_entropy(supernet(x, path), y)
+            loss.backward()
         nn.utils.clip_grad_norm_(supernet.parameters(), 5.0)
         optimiser.step()
 
     return step
 
 
-def compare_steps(given: argparse.Namespace, space: MixPathS1, paths: Sequence[Arch]) -> None:
-    torch.manual_seed(0)
+def steppers(given: argparse.Namespace, supernet: Supernet) -> dict[str, Callable[[Sequence[Arch]], object]]:
+    """A supernet's training step the straightforward way, and ours."""
     x, y = torch.randn(given.batch, 3, 32, 32), torch.randint(0, 10, (given.batch,))
     compute = Compute.choose("cpu")
-    supernet = space.supernet("linear")
-    rivals = {
+    return {
         "contiguous fp32, nn.Conv2d": stepper(plain(supernet), Compute(), x, y),
         f"ours ({compute})": stepper(compute.place(supernet), compute, x.contiguous(memory_format=torch.channels_last), y),
     }
-    times = in_turn(rivals, paths)
+
+
+def compare_fair(given: argparse.Namespace) -> None:
+    torch.manual_seed(0)
+    space, rng = Macro(width=given.width), random.Random(0)
+    columns = [[rng.sample(range(3), 3) for _ in space.variables] for _ in range(given.steps)]
+    rivals, steps = steppers(given, space.supernet("vanilla")), [list(zip(*column, strict=True)) for column in columns]
+    times = in_turn(rivals, steps)
+    done = 3 * given.batch * given.steps
+    pace = {name: f"{done / processor:.0f} path-images a second of processor" for name, (_, processor) in times.items()}
+    show(f"FairNAS step, macro width {given.width:g}, batch {given.batch}, {given.steps} draws", times, given.steps, pace)
+
+
+def compare_steps(given: argparse.Namespace, space: MixPathS1, paths: Sequence[Arch]) -> None:
+    torch.manual_seed(0)
+    rivals = steppers(given, space.supernet("linear"))
+    times = in_turn(rivals, [[path] for path in paths])
     longest = max(paths, key=lambda path: sum(len(space.options[option][1]) for option in path))
-    memory = {name: peak(lambda step=step: step(longest)) for name, step in rivals.items()}
+    memory = {name: peak(lambda step=step: step([longest])) for name, step in rivals.items()}
     show(
         f"training step, S1 width {given.width:g}, batch {given.batch}, m {given.m}, {len(paths)} draws",
         times,
@@ -141,7 +161,7 @@ def compare_norms(given: argparse.Namespace, space: MixPathS1, paths: Sequence[A
     y = torch.randint(0, 10, (given.batch,))
     compute = Compute.choose("cpu")
     rivals = {norm: stepper(compute.place(space.supernet(norm)), compute, x, y) for norm in ("linear", "vanilla")}
-    show("shadow batch norm (linear) beside one batch norm (vanilla)", in_turn(rivals, paths), len(paths))
+    show("shadow batch norm (linear) beside one batch norm (vanilla)", in_turn(rivals, [[p] for p in paths]), len(paths))
 
 
 def one_by_one(images: Images) -> list[tuple[Tensor, Tensor]]:
@@ -200,7 +220,8 @@ def compare_scoring(given: argparse.Namespace, space: MixPathS1) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--part", nargs="+", choices=("step", "scoring", "norms"), default=["step", "scoring", "norms"])
+    parts = ("step", "fair", "scoring", "norms")
+    parser.add_argument("--part", nargs="+", choices=parts, default=parts)
     for name, default in (("steps", 4), ("batch", 96), ("m", 4), ("candidates", 50), ("images", 500), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--width", type=float, default=1.0)
@@ -211,6 +232,8 @@ def main() -> None:
     paths = [space.draw(rng) for _ in range(given.steps)]
     if "step" in given.part:
         compare_steps(given, space, paths)
+    if "fair" in given.part:
+        compare_fair(given)
     if "norms" in given.part:
         compare_norms(given, space, paths)
     if "scoring" in given.part:

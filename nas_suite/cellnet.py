@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas_suite.cells import OPERATIONS, CellGraph
 from nas_suite.errors import suggest
-from nas_suite.layers import conv_block, conv_bn
+from nas_suite.layers import GlobalPool, conv_block, conv_bn
 from nas_suite.space import Block, Part, Sketch
 
 
@@ -132,7 +132,7 @@ def pool_block(channels: int, side: int) -> Block:
 
 def classifier(c_in: int, classes: int) -> nn.Module:
     """Global average pool and linear layer."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, classes))
+    return nn.Sequential(GlobalPool(), nn.Flatten(), nn.Linear(c_in, classes))
 
 
 class CellNetwork(nn.Sequential):

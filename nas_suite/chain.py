@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from nas_suite.layers import DropPath, Head, conv_bn, initialise
+from nas_suite.layers import DropPath, Head, PointwiseConv2d, conv_bn, initialise
 from nas_suite.space import Arch, Block, Part, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, PathSum, mix
 
@@ -156,7 +156,7 @@ class MultiPathBottleneck(PathSum):
         self.kernels, self.everything = kernels, tuple(range(len(kernels)))
         self.expand = conv_bn(site.c_in, middle, act=site.act)
         self.paths = nn.ModuleList(conv_bn(middle, middle, k, site.stride, site.act, groups=middle) for k in kernels)
-        self.project = nn.Conv2d(middle, site.c_out, 1, bias=False)
+        self.project = PointwiseConv2d(middle, site.c_out)
         self.norm = MultiPathNorm(site.c_out, len(kernels), most, norm)
         self.drop = DropPath()
 

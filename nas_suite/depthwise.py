@@ -1,5 +1,7 @@
 """Depthwise convolution whose bf16 gradients on a CPU are computed the fast way, with the parameters of nn.Conv2d."""
 
+import itertools
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -8,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+GROUP = 16  # channels that a matrix unit takes at once
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -20,10 +24,15 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
 
     def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-        if not (input.device.type == "cpu" and torch.is_grad_enabled() and in_bf16(input)):
-            return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            return DepthwiseFunction.apply(input.bfloat16(), self.weight, self.stride[0])
+        return depthwise(input, self.weight, self.stride[0])
+
+
+def depthwise(x: Float[Tensor, "n c h w"], weight: Float[Tensor, "c 1 k k"], stride: int) -> Float[Tensor, "n c h2 w2"]:
+    """What a DepthwiseConv2d of this weight computes."""
+    if not (x.device.type == "cpu" and torch.is_grad_enabled() and in_bf16(x)):
+        return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, weight.shape[0])
+    with torch.autocast("cpu", enabled=False):
+        return DepthwiseFunction.apply(x.bfloat16(), weight, stride)
 
 
 def in_bf16(x: Tensor) -> bool:
@@ -55,14 +64,35 @@ class DepthwiseFunction(torch.autograd.Function):
 
 
 def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """The gradient of `x`, in its type; strided ones are computed in fp32."""
-    dtype = torch.float32 if stride > 1 else x.dtype
-    return gradients(grad.to(dtype), x.to(dtype), weight.to(dtype), stride, (True, False, False))[0].to(x.dtype)
+    """The gradient of `x`, in its type: for each place that a pixel can have in a stride, a convolution of `grad`, forward."""
+    if stride == 1:
+        return backwards(grad, weight, 1, 0, 0)
+    result = torch.empty_like(x)
+    for down, right in itertools.product(range(stride), repeat=2):
+        pixels = result[:, :, down::stride, right::stride]
+        pixels.copy_(backwards(grad, weight, stride, down, right)[:, :, : pixels.shape[2], : pixels.shape[3]])
+    return result
+
+
+def backwards(grad: Tensor, weight: Tensor, stride: int, down: int, right: int) -> Tensor:
+    """The gradient of the input pixels at (stride · i + down, stride · j + right).
+
+    Output pixel i + d met such a pixel under tap down + kernel // 2 - stride · d, and likewise in columns: taken in steps of a
+    stride from the flipped kernel, these taps are a kernel of their own.
+    """
+    pad, margin = weight.shape[-1] // 2, 2 * (stride - 1)
+    reach = (pad + stride - 1) // stride
+    starts = (margin + pad - stride * reach - place for place in (down, right))
+    rows, columns = (slice(start, start + 2 * stride * reach + 1, stride) for start in starts)
+    taps = F.pad(weight.flip(2, 3), (margin,) * 4)[:, :, rows, columns]
+    return torch.conv2d(grad, taps.to(grad.dtype), None, 1, reach, 1, weight.shape[0])
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """The gradient of `weight`, in its type; large kernels' are computed as products of tiles or in fp32."""
+    """The gradient of `weight`, in its type; large kernels' are computed as products of groups or tiles, or in fp32."""
     kernel = weight.shape[-1]
+    if grouped(x, kernel, stride):
+        return group_products(grad, x, kernel, stride).to(weight.dtype)
     if tiled(grad, x, kernel, stride):
         return tile_products(grad, x, kernel, stride).to(weight.dtype)
     dtype = torch.float32 if kernel >= 5 else x.dtype
@@ -71,10 +101,26 @@ def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Ten
 
 def gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: tuple[bool, bool, bool]) -> tuple[Any, ...]:
     """The gradients (input, weight, bias) that are `wanted`, by torch's own convolution; None for the others."""
-    pad = weight.shape[-1] // 2
+    pad, groups = weight.shape[-1] // 2, x.shape[1] // weight.shape[1]
     return torch.ops.aten.convolution_backward(
-        grad, x, weight, None, (stride, stride), (pad, pad), (1, 1), False, (0, 0), weight.shape[0], wanted
+        grad, x, weight, None, (stride, stride), (pad, pad), (1, 1), False, (0, 0), groups, wanted
     )
+
+
+def grouped(x: Tensor, kernel: int, stride: int) -> bool:
+    """Whether products of groups beat all else for the gradient of a kernel (measured: benchmarks/LOG.md)."""
+    wide = 2 * x.shape[-1] >= 3 * kernel * stride if kernel >= 5 else stride == 1 and x.shape[-1] >= 16
+    fits = x.dtype == torch.bfloat16 and math.gcd(x.shape[1], GROUP) >= 8
+    return wide and fits and torch.cpu._is_amx_tile_supported()
+
+
+def group_products(grad: Tensor, x: Tensor, kernel: int, stride: int) -> Tensor:
+    """The gradient of a depthwise kernel, rounded to bf16: that of a kernel which joins the channels of a group to each other,
+    where each joins itself. It multiplies `GROUP` times what is needed, at the speed of matrix units."""
+    size = math.gcd(x.shape[1], GROUP)
+    joint = x.new_empty(x.shape[1], size, kernel, kernel)
+    products = gradients(grad, x, joint, stride, (False, True, False))[1]
+    return products.unflatten(0, (-1, size)).diagonal(dim1=1, dim2=2).movedim(-1, 1).flatten(0, 1).unsqueeze(1)
 
 
 def tiled(grad: Tensor, x: Tensor, kernel: int, stride: int) -> bool:

@@ -6,8 +6,9 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from nas_suite.depthwise import DepthwiseConv2d
+from nas_suite.depthwise import DepthwiseConv2d, in_bf16
 from nas_suite.space import Block
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "swish": nn.SiLU, "none": nn.Identity}
@@ -18,10 +19,49 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[name](inplace=True) if name != "none" else nn.Identity()
 
 
+class PointwiseConv2d(nn.Conv2d):
+    """`nn.Conv2d` with a 1×1 kernel and stride 1, without bias.
+
+    In bf16 on a CPU it is a product of matrices; of images of few pixels the gradients take a third of a convolution's time.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 1, bias=False)
+
+    def forward(self, input: Float[Tensor, "n c_in h w"]) -> Float[Tensor, "n c_out h w"]:
+        return pointwise(input, self.weight)
+
+
+def pointwise(x: Float[Tensor, "n c_in h w"], weight: Float[Tensor, "c_out c_in 1 1"]) -> Float[Tensor, "n c_out h w"]:
+    """What a PointwiseConv2d of this weight computes."""
+    if not bf16_rows(x):
+        return F.conv2d(x, weight)
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
+
+
+class GlobalPool(nn.Module):
+    """The mean of all pixels.
+
+    In bf16 on a CPU its gradient is channels-last; that of nn.AdaptiveAvgPool2d is not, which slows down what goes back next.
+    """
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
+        if not bf16_rows(x):
+            return F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return x.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
+
+
+def bf16_rows(x: Tensor) -> bool:
+    """Whether layers compute in bf16 on the CPU here, and each pixel's channels lie together."""
+    return x.device.type == "cpu" and in_bf16(x) and x.stride(1) == 1
+
+
 def conv_bn(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, act: str = "none", groups: int = 1) -> nn.Sequential:
     """Convolution without bias, padded by kernel // 2, then batch norm, then activation (left out where `none`)."""
     if groups == c_in == c_out:
         conv: nn.Module = DepthwiseConv2d(c_out, kernel, stride)
+    elif kernel == stride == groups == 1:
+        conv = PointwiseConv2d(c_in, c_out)
     else:
         conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
     layers = [conv, nn.BatchNorm2d(c_out)]
@@ -45,7 +85,7 @@ class Head(nn.Sequential):
     """1×1 convolution to `width` channels, global average pool, linear classifier (no dropout: that is a recipe's)."""
 
     def __init__(self, c_in: int, width: int, classes: int, act: str) -> None:
-        super().__init__(conv_bn(c_in, width, act=act), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+        super().__init__(conv_bn(c_in, width, act=act), GlobalPool(), nn.Flatten(), nn.Linear(width, classes))
 
 
 def conv_block(c_in: int, c_out: int, kernel: int, stride: int, side: int, act: str) -> Block:

@@ -45,7 +45,11 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """As JSON keeps it."""
-        return asdict(self)
+        settings = {
+            part: {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+            for part, values in self.settings.items()
+        }
+        return asdict(replace(self, settings=settings))
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Plan":

@@ -71,8 +71,9 @@ class Tree:
         features = [x]
         for branch in branches:
             del features[branch.shared + 1 :]
-            for self.node in branch.nodes:
-                features.append(self.node.run(features[-1]))
+            for node in branch.nodes:
+                self.node = node
+                features.append(node.run(features[-1]))
             self.tick()
             yield branch, features[-1]
 
@@ -91,14 +92,12 @@ class Tree:
         self.supernet.train()
         with torch.no_grad(), self.compute.autocast():
             for x, _ in calibration:
-                if self.branches:
-                    for _ in self.walk(x, self.branches):
-                        pass
-                    continue
-                for branch, _ in self.walk(x, branches(self.supernet, rows)):
-                    self.branches.append(branch)
-                    if self.bytes > memory:
-                        break
+                growing = not self.branches
+                for branch, _ in self.walk(x, branches(self.supernet, rows) if growing else self.branches):
+                    if growing:
+                        self.branches.append(branch)
+                        if self.bytes > memory:
+                            break
         self.branches = self.branches or list(branches(self.supernet, rows))
 
     def accuracies(self, val: Rounds) -> dict[Arch, float]:

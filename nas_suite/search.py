@@ -175,10 +175,17 @@ class Evolution(Searcher):
 
 
 def mutated(space: SearchSpace, arch: Arch, rng: random.Random) -> Arch:
-    """`arch` with one variable, that has a choice, set to another option."""
-    at = rng.choice([i for i, options in enumerate(space.searched) if len(options) > 1])
-    others = [i for i in space.searched[at] if i != arch[at]]
-    return (*arch[:at], rng.choice(others), *arch[at + 1 :])
+    """`arch` with one variable, that has a choice, set to another option; where that spells the same network or none, with
+    one more, and so on: an edge to a vertex that nothing leaves changes no cell, but a second edge may."""
+    free = [at for at, options in enumerate(space.searched) if len(options) > 1]
+    spelt, same = arch, (None, space.canonical(arch))
+    for _ in range(PATIENCE):
+        at = rng.choice(free)
+        others = [i for i in space.searched[at] if i != spelt[at]]
+        spelt = (*spelt[:at], rng.choice(others), *spelt[at + 1 :])
+        if space.canonical(spelt) not in same:
+            break
+    return spelt
 
 
 class NSGA2(Searcher):

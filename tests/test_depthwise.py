@@ -70,6 +70,57 @@ def test_bf16_gradients_against_fp64(kernel, stride, side, memory_format):
     assert got[2].shape == ours.weight.shape
 
 
+@pytest.mark.parametrize("channels", [8, 32, 48])
+@pytest.mark.parametrize(("kernel", "stride", "side"), [(3, 1, 16), (5, 1, 17), (5, 2, 16), (5, 2, 19), (7, 2, 32), (9, 1, 16)])
+def test_products_of_groups_against_fp64(kernel, stride, side, channels):
+    x, cotangent = inputs(kernel, stride, side, channels)
+    weight = torch.zeros(channels, 1, kernel, kernel).double()
+    wanted = depthwise.gradients(cotangent.double(), x.double(), weight, stride, (False, True, False))[1]
+    got = depthwise.group_products(cotangent.bfloat16(), x.bfloat16(), kernel, stride)
+    assert got.shape == weight.shape
+    assert error(got, wanted) < 0.004
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "side"), [(32, 5, 1, 8), (32, 5, 1, 16), (8, 3, 1, 16), (48, 7, 2, 24)]
+)
+def test_products_of_groups_are_for_processors_with_matrix_units(monkeypatch, channels, kernel, stride, side):
+    ours, _ = twins(channels, kernel, stride)
+    x, cotangent = inputs(kernel, stride, side, channels)
+    called = []
+    products = depthwise.group_products
+    monkeypatch.setattr(depthwise, "group_products", lambda *given: called.append(given) or products(*given))
+    found = []
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda there=there: there)
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(gradients(ours, x, cotangent)[2])
+        assert bool(called) == there
+        called.clear()
+    assert error(found[0], found[1]) < 0.004
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "side"),
+    [(12, 5, 1, 32), (32, 5, 2, 8), (32, 7, 1, 8), (32, 3, 1, 8), (32, 3, 2, 32), (32, 9, 2, 16)],
+)
+def test_where_products_of_groups_do_not_pay(monkeypatch, channels, kernel, stride, side):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert not depthwise.grouped(torch.empty(16, channels, side, side).bfloat16(), kernel, stride)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("side", [5, 6, 7])
+def test_input_gradients_by_forward_convolutions_are_exact(kernel, stride, side):
+    """On whole numbers, in fp32."""
+    x = torch.randint(-3, 4, (2, 4, side, side + 1)).float()
+    weight = torch.randint(-3, 4, (4, 1, kernel, kernel)).float()
+    cotangent = torch.randint(-3, 4, (2, 4, -(-side // stride), -(-(side + 1) // stride))).float()
+    wanted = depthwise.gradients(cotangent, x, weight, stride, (True, False, False))[0]
+    assert torch.equal(depthwise.input_gradient(cotangent, x, weight, stride), wanted)
+
+
 @pytest.mark.parametrize("n", [15, 16])
 @pytest.mark.parametrize(("kernel", "stride", "shape"), [(5, 1, (2, 8)), (7, 2, (12, 6)), (9, 1, (20, 24)), (9, 2, (26, 10))])
 def test_images_that_are_not_square(kernel, stride, shape, n):

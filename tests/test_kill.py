@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nas_suite import pipeline
+from nas_suite.pipeline.ranking import SCORES, Request
 from nas_suite.plan import Plan, compose
 from nas_suite.run import LOG, TRIALS, Run, run_at
 
@@ -96,3 +97,19 @@ def test_training_search_and_retraining_survive_kill_9(tmp_path: Path) -> None:
     network, _ = survive("retrain", lambda: pipeline.retrain(found, PLAN, arch, out / "retrain"), seconds, 3)
     same(trained, network)
     assert trained.record["result"] == network.record["result"]
+
+
+@pytest.mark.slow
+def test_a_ranking_survives_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_suite.pipeline.ranking.FIRST", 1)
+    monkeypatch.setattr("nas_suite.pipeline.ranking.PIECE", 0.0)
+    request = Request("s4-digits", ("naswot", "epe_nas", "grad_norm"), sample=None)
+    started = time.monotonic()
+    whole = pipeline.rank_networks(request, out=tmp_path / "whole")
+    seconds = time.monotonic() - started
+    broken, kills = survive("rank", lambda: pipeline.rank_networks(request, out=tmp_path / "runs" / "rank"), seconds, 4)
+    assert kills >= KILLS // 2
+    scores = [[(line["source"], line["arch"], line["score"]) for line in run.lines(SCORES)] for run in (whole, broken)]
+    assert scores[0] == scores[1]
+    taus = [[(e["name"], e["tau"], e["tau_low"]) for e in run.record["result"]["estimators"]] for run in (whole, broken)]
+    assert taus[0] == taus[1]

@@ -19,12 +19,12 @@ from nas_suite.pipeline import making
 from nas_suite.run import Run
 from nas_suite.tables import Table
 
-SETS = (
-    *("--space", "mixpath-s4", "--data", "digits", "--precision", "fp32", "--epochs", 1, "--batch-size", 16),
-    *("--set", "data.size=8", "--set", "data.limit=48", "--set", "space.width=0.0625", "--set", "space.m=1"),
-    *("--set", "space.stacks=1", "--set", "space.cells=1", "--set", "retrain.warmup_epochs=0"),
-    *("--set", "retrain.pad=1", "--set", "retrain.cutout=0"),
+SMALL = (
+    *("--space", "mixpath-s4", "--precision", "fp32", "--epochs", 1, "--batch-size", 16),
+    *("--set", "space.width=0.0625", "--set", "space.m=1", "--set", "space.stacks=1", "--set", "space.cells=1"),
+    *("--set", "retrain.warmup_epochs=0", "--set", "retrain.pad=1", "--set", "retrain.cutout=0"),
 )
+SETS = (*SMALL, "--data", "digits", "--set", "data.size=8", "--set", "data.limit=48")
 
 
 def make(name: str, *words: object) -> Any:
@@ -154,3 +154,11 @@ def test_a_making_that_is_killed_goes_on_to_the_same_table(tmp_path: Path, worke
     pipeline.resume(Run.open(tmp_path / "run"))
     assert values("killed") == values("whole")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "done"
+
+
+def test_a_table_of_images_in_a_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", x=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y=np.arange(60) % 3)
+    data = ("--data", "npz", "--set", f"data.path={tmp_path / 'own.npz'}")
+    said = nas("bench", "make", "own", *SMALL, *data, "--repeats", 1, "--json")
+    assert said.data["result"] | {"table": ""} == {"table": "", "networks": 3, "failed": 0}

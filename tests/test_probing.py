@@ -187,6 +187,23 @@ def test_a_table_of_ones_own_images_finds_them_where_its_plan_says(tmp_path: Pat
     assert not Path("r").exists()
 
 
+def test_a_ranking_goes_on_with_the_images_that_it_began_with_and_no_others(tmp_path: Path) -> None:
+    path = npz(tmp_path / "images.npz")
+    made(data="npz", plan=plan("npz", size=8, path=str(path)))
+    nas("rank", "--bench", "toy", "--estimator", "jacov", "--out", "r")
+    run = Run.open(Path("r"))
+    run.rewrite("scores.jsonl", run.lines("scores.jsonl")[:3])
+    run.update(status="interrupted", result=None)
+    rng = np.random.default_rng(1)
+    np.savez(path, x=rng.integers(0, 256, (200, 8, 8), np.uint8), y=np.arange(200) % 10)
+    said = nas("runs", "resume", "r")
+    assert said.code == 2
+    assert "images of npz have changed" in said.error
+    assert len(run.lines("scores.jsonl")) == 3
+    npz(path)
+    assert nas("runs", "resume", "r").code == 0
+
+
 def test_a_table_that_travelled_finds_official_images_in_the_data_folder(mnist: Callable[[Path], None]) -> None:
     mnist(data_folder() / "mnist")
     made(data="mnist", plan=plan("mnist", size=8, path="/nowhere/mnist"))

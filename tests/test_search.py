@@ -12,7 +12,7 @@ from nas_suite.cost import cost
 from nas_suite.errors import Unreachable
 from nas_suite.objective import Objective
 from nas_suite.run import LOG, TRIALS, Run
-from nas_suite.search import NSGA2, Evolution, Limit, Random, Region, archive, drive, hypervolume, knee, pareto
+from nas_suite.search import NSGA2, Evolution, Limit, Random, Region, archive, drive, hypervolume, knee, mutated, pareto
 from nas_suite.space import Arch
 from nas_suite.spaces import SPACES
 
@@ -172,3 +172,13 @@ def test_other_faults_are_not_swallowed(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", {"schema": 1})
     with pytest.raises(RuntimeError, match="shapes"):
         drive(NSGA2(Region(S1), [SCORE], 0, 4), S1, [Objective("score", "min", broken)], 8, run)
+
+
+def test_a_mutation_is_another_network_and_may_give_a_cell_a_vertex_back() -> None:
+    space = SPACES.build("nasbench101", {"width": 0.0625, "image_size": 8})
+    smaller = space.parse("3@0-P@01-o@12")
+    rng = random.Random(0)
+    children = [space.canonical(mutated(space, smaller, rng)) for _ in range(200)]
+    assert smaller not in children
+    assert None not in children
+    assert any(len(space.describe(child).split("-")) > 3 for child in children)

@@ -7,17 +7,15 @@ from collections import Counter
 import pytest
 import torch
 
-from nas_suite.cost import cost, count, counts
+from nas_suite.cost import cost, count
 from nas_suite.errors import BadInput
 from nas_suite.search import mutated
-from nas_suite.space import Arch, Block
+from nas_suite.space import Arch
 from nas_suite.spaces.tfnas import TFNAS
 
 SPACE = TFNAS()
 TINY = TFNAS(width=0.1, image_size=16, classes=10, small=True)
-TF_NAS_A = (
-    "5w83_3w128/5w138_1w297_7w170/7w248_1w500_1w424_1w477/5w504_1w796_5w723_5w555/1w813_1w1370_5w1138_5w1359/7w1203"
-)
+TF_NAS_A = "5w83_3w128/5w138_1w297_7w170/7w248_1w500_1w424_1w477/5w504_1w796_5w723_5w555/1w813_1w1370_5w1138_5w1359/7w1203"
 SHAPES = [  # 3.3 of the spec: side, channels, stride of the blocks of a latency table
     (112, 16, 24, 2),
     (56, 24, 24, 1),
@@ -124,7 +122,9 @@ def test_every_integer_width_is_read_and_no_other():
         text = f"5w{width}_{tail}"
         assert SPACE.describe(SPACE.parse(text)) == text
     for width in (63, 129):
-        with pytest.raises(BadInput, match=rf"block 0 cannot be '5w{width}': the width of operation 5 \(k3e6se\) is 64 to 128 there"):
+        with pytest.raises(
+            BadInput, match=rf"block 0 cannot be '5w{width}': the width of operation 5 \(k3e6se\) is 64 to 128 there"
+        ):
             SPACE.parse(f"5w{width}_{tail}")
 
 

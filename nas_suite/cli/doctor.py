@@ -2,9 +2,10 @@
 
 import os
 import platform
+import re
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,12 @@ from nas_suite.cli.answer import Table, answer
 from nas_suite.cli.common import Json
 from nas_suite.run import runs_root
 
-NEEDED = ("torch", "numpy", "scipy", "pymoo", "pydantic", "safetensors", "scikit-learn", "Pillow", "Jinja2", "plotly")
-OPTIONAL = ("onnx", "onnxruntime", "torchvision")
-
 
 def doctor(as_json: Json = False) -> None:
-    """Check this machine: Python, packages, device and precision, room on the disk, data."""
+    """Check this machine: Python, packages, device and precision, room on the disk, data, benchmarks."""
     checks = software()
     if all(c["ok"] is not False for c in checks):
-        checks += [*hardware(), *disks(), *data()]
+        checks += [*hardware(), *disks(), *data(), *benchmarks()]
     rows = [(c["check"], "ok" if c["ok"] else "–" if c["ok"] is None else "missing", c["found"]) for c in checks]
     fine = all(c["ok"] is not False for c in checks)
     answer("doctor", {"ok": fine, "checks": checks}, as_json, [Table(("check", "", "found"), rows)])
@@ -34,8 +32,17 @@ def check(name: str, ok: bool | None, found: Any) -> dict[str, Any]:
 
 def software() -> list[dict[str, Any]]:
     found = [check("nas-suite", True, __version__), check("python", sys.version_info >= (3, 11), platform.python_version())]
-    found += [check(name, bool(installed(name)), installed(name) or f"pip install {name}") for name in NEEDED]
-    return found + [check(name, True if installed(name) else None, installed(name) or "optional") for name in OPTIONAL]
+    for wanted in requires("nas-suite") or ():
+        name, optional = re.split(r"[^\w.-]", wanted, maxsplit=1)[0], "extra ==" in wanted
+        if "dev" not in wanted.partition("extra ==")[2]:
+            found.append(
+                check(name, bool(installed(name)) or (None if optional else False), installed(name) or hint(optional, name))
+            )
+    return found
+
+
+def hint(optional: bool, package: str) -> str:
+    return "optional" if optional else f"pip install {package}"
 
 
 def installed(package: str) -> str:
@@ -81,3 +88,9 @@ def data() -> list[dict[str, Any]]:
     from nas_suite import catalogue
 
     return [check(f"data {d['name']}", d["present"] or None, d["where"]) for d in catalogue.data_sets()]
+
+
+def benchmarks() -> list[dict[str, Any]]:
+    from nas_suite.pipeline import benches
+
+    return [check(f"benchmark {b['name']}", b["present"] or None, b["about"]) for b in benches.listed()]

@@ -36,12 +36,13 @@ def void(_: object) -> None:
 @dataclass(frozen=True)
 class Source:
     """One thing that scores: a run, a column, a count. `begin` makes it ready; a quick one answers at once for all. `check`
-    says, before a ranking is begun, why it could not."""
+    says, before a ranking is begun, why it could not. `sees` says that it looks at images of the benchmark's data set."""
 
     name: str
     begin: Callable[[Field], Score]
     quick: bool = True
     check: Callable[[Field], None] = fine
+    sees: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def estimator(name: str) -> Estimator:
         return Estimator(name, "baseline", (Source(name, lambda field: baseline(name, field)),))
     if name in PROXIES:
         begin, check = partial(probing.probe, name), partial(probing.check, name)
-        return Estimator(name, "proxy", (Source(name, begin, quick=False, check=check),))
+        source = Source(name, begin, quick=False, check=check, sees=PROXIES[name].needs != "nothing")
+        return Estimator(name, "proxy", (source,))
     if ":" in name:
         begin = partial(column, name)
         return Estimator(name, "column", (Source(name, begin, check=lambda field: void(begin(field))),))

@@ -31,14 +31,14 @@ def batch(name: str, field: Field) -> Batch:
     """What a proxy looks at: training images of the metric's data set, or, where it needs none, their shape."""
     if PROXIES[name].needs == "nothing":
         return blank(field.space)
-    splits, space = images(name, field).splits(), field.space
-    shape, wanted = splits.train.shape, (space.channels, space.image_size, space.image_size)
-    if shape != wanted or len(splits.classes) != space.classes:
+    found, space = splits(name, field), field.space
+    shape, wanted = found.train.shape, (space.channels, space.image_size, space.image_size)
+    if shape != wanted or len(found.classes) != space.classes:
         raise BadInput(
             f"{name}: the networks of {field.table.name} are for {space.classes} classes of images {wanted}, but "
-            f"{field.metric.data} has {len(splits.classes)} of {shape}; proxies that need no images: {imageless()}"
+            f"{field.metric.data} has {len(found.classes)} of {shape}; proxies that need no images: {imageless()}"
         )
-    return seen(splits, field.seed)
+    return seen(found, field.seed)
 
 
 def seen(splits: Splits, seed: int) -> Batch:
@@ -61,6 +61,11 @@ def images(name: str, field: Field) -> DataSet:
     asked = DATA.build(data, settings)
     here = DATA.build(data, {key: value for key, value in settings.items() if key != "path"})
     return here if here.available() and not asked.available() else asked  # tables travel, the paths in their plans do not
+
+
+def splits(name: str, field: Field) -> Splits:
+    """The images of the metric's data set, those for training and those for validation."""
+    return images(name, field).splits()
 
 
 def imageless() -> str:

@@ -17,7 +17,8 @@ from nas_suite.data.images import shuffled
 from nas_suite.disk import finite, write_atomic
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
-from nas_suite.pipeline import estimating
+from nas_suite.ground import check_images
+from nas_suite.pipeline import estimating, probing
 from nas_suite.pipeline.estimating import BASELINES, Estimator, Score, Source
 from nas_suite.pipeline.field import SAMPLE, Field, Protocol, about, bench, field, kept, space_of_table
 from nas_suite.pipeline.setting import environment, work
@@ -51,14 +52,17 @@ def rank_networks(request: Request, runs: Sequence[Run] = (), out: Path | None =
         runs = estimating.fitting(table.space, space_of_table(table))
     found = networks(request, runs)
     judged = estimators(request, runs)
-    for source in (source for e in judged for source in e.sources):
+    sources = [source for e in judged for source in e.sources]
+    for source in sources:
         source.check(found)  # what cannot score is refused before a run is made
+    seen = next((source.name for source in sources if source.sees), None)
     now = datetime.now().isoformat(timespec="milliseconds")
     plan = Plan(method="", space=table.space, data=found.metric.data, settings={"space": table.settings}, seed=request.seed)
     record = {
         "schema": 1, "kind": "rank", "status": "running", "created": now, "plan": plan.record(), **asdict(request),
         "runs": estimating.recorded(runs), "protocol_hash": found.hash, "environment": environment(),
     }  # fmt: skip
+    record |= {"fingerprint": probing.splits(seen, found).fingerprint} if seen else {}
     run = Run.create(out, record) if out is not None else Run.numbered(f"rank_{table.name}", record)
     return continue_ranking(run, found, judged, progress)
 
@@ -71,7 +75,10 @@ def resume_ranking(run: Run, progress: Progress = silent) -> Run:
     found = networks(request, runs)
     if found.hash != run.record["protocol_hash"]:
         raise BadInput(f"benchmark {request.bench} has changed since {run.name} began; rank anew")
-    return continue_ranking(run, found, estimators(request, runs), progress)
+    judged = estimators(request, runs)
+    for name in [source.name for e in judged for source in e.sources if source.sees][:1]:
+        check_images(run, found.metric.data, probing.splits(name, found).fingerprint)
+    return continue_ranking(run, found, judged, progress)
 
 
 def networks(request: Request, runs: Sequence[Run]) -> Field:

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from nas_suite.chain import Site, check_images, head_block, scaled, sites_of
-from nas_suite.elastic import Bottleneck, bottleneck
+from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperation, StagedSupernet, bottleneck
 from nas_suite.errors import BadInput, suggest
 from nas_suite.layers import ACTIVATIONS, conv_block, initialise
-from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Supernet, Variable
+from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Variable
 
 # Stages (channels, blocks at most, stride of the first) of the official code (AberHu/TF-NAS, models/model_search.py:219-277).
 # The paper activates by ReLU up to the end of the first stage, by swish behind it.
@@ -147,8 +147,13 @@ class TFNAS(ElasticSpace):
         most = len(self.stages[stage])
         return tuple(range(1 if self.depth_by == "sink" else most, most + 1))
 
+    @cached_property
+    def spans(self) -> tuple[tuple[range, ...], ...]:
+        """The widths of each operation of each block."""
+        return tuple(tuple(operation.widths(site.c_in) for operation in self.elastic) for site in self.sites)
+
     def widths(self, at: int, operation: int) -> range:
-        return self.elastic[operation].widths(self.sites[at].c_in) if operation < len(self.elastic) else range(0)
+        return self.spans[at][operation] if operation < len(self.elastic) else range(0)
 
     def start(self, at: int, operation: int) -> int:
         return self.elastic[operation].rate * self.sites[at].c_in if operation < len(self.elastic) else 0
@@ -161,38 +166,41 @@ class TFNAS(ElasticSpace):
         least = [self.depths(stage)[0] - 1 for stage in range(len(self.stages))]
         chosen = [depth - least[at] if isinstance(depth, int) else depth for at, depth in enumerate(depths)]
         indices = []
-        for at, row in enumerate(widths):
-            for operation, width in enumerate(row[: len(self.elastic)]):
-                if width not in (allowed := self.widths(at, operation)):
-                    raise ValueError(f"block {at}, operation {operation}: width {width} is not {span(allowed)}")
+        for at, (row, spans) in enumerate(zip(widths, self.spans, strict=True)):
+            for operation, (width, allowed) in enumerate(zip(row, spans, strict=False)):
+                if width not in allowed:
+                    raise ValueError(f"block {at}, operation {operation}: width {width} is not {bounds(allowed)}")
                 indices.append(width - allowed.start)
         return (*operations, *chosen, *indices)
 
-    def split(self, arch: Arch) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    def decisions(self, path: Path) -> Decisions:
+        """What a path says."""
         blocks, stages = len(self.sites), len(self.stages)
-        depths = tuple(self.depths(stage)[arch[blocks + stage]] - 1 for stage in range(stages))
-        return (
-            arch[:blocks],
-            depths,
-            tuple(
-                tuple(self.width_of(arch, at, operation) for operation in range(len(self.operations))) for at in range(blocks)
-            ),
-        )
+        depths = [
+            depth if isinstance(depth, Tensor) else self.depths(at)[depth] - 1
+            for at, depth in enumerate(path[blocks : blocks + stages])
+        ]
+        genes = iter(path[blocks + stages :])
+        widths = [
+            [
+                index if isinstance(index, Tensor) else allowed.start + index
+                for allowed, index in zip(spans, genes, strict=False)
+            ]
+            for spans in self.spans
+        ]
+        return Decisions(path[:blocks], depths, widths)
 
-    def width_of(self, arch: Arch, at: int, operation: int) -> int:
-        """The width that an architecture gives to an operation; 0 where it has none."""
-        if operation >= len(self.elastic):
-            return 0
-        return self.widths(at, operation).start + arch[self.gene(at, operation)]
+    def split(self, arch: Arch) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
+        found = self.decisions(arch)
+        nothing = (0,) * (len(self.operations) - len(self.elastic))
+        return tuple(found.operations), tuple(found.depths), tuple((*row, *nothing) for row in found.widths)  # type: ignore[return-value]
 
     def rows(self, arch: Arch) -> list[list[tuple[int, int]]]:
         """Operation and width of each block that runs, by stage, without blocks that are nothing."""
-        found = []
-        for number, stage in enumerate(self.stages):
-            running = stage[: self.depths(number)[arch[len(self.sites) + number]]]
-            chosen = [(arch[at], self.width_of(arch, at, arch[at])) for at in running]
-            found.append([(operation, width) for operation, width in chosen if operation < len(self.elastic)])
-        return found
+        operations, depths, widths = self.split(arch)
+        running = (stage[: depth + 1] for stage, depth in zip(self.stages, depths, strict=True))
+        chosen = ([(operations[at], widths[at][operations[at]]) for at in stage] for stage in running)
+        return [[(operation, width) for operation, width in stage if operation < len(self.elastic)] for stage in chosen]
 
     def spell(self, rows: Sequence[Row]) -> Arch:
         """The canonical architecture of these rows; decisions that change nothing are as at the start."""
@@ -244,7 +252,7 @@ class TFNAS(ElasticSpace):
         if width not in (allowed := self.widths(at, operation)):
             what = self.elastic[operation]
             raise BadInput(
-                f"block {at} cannot be {token!r}: the width of operation {operation} ({what}) is {span(allowed)} there"
+                f"block {at} cannot be {token!r}: the width of operation {operation} ({what}) is {bounds(allowed)} there"
             )
         return operation, width
 
@@ -269,20 +277,19 @@ class TFNAS(ElasticSpace):
         if operation >= len(self.elastic):
             return None
         if width not in (allowed := self.widths(at, operation)):
-            raise ValueError(f"block {at}, operation {operation}: width {width} is not {span(allowed)}")
+            raise ValueError(f"block {at}, operation {operation}: width {width} is not {bounds(allowed)}")
         site, chosen = self.sites[at], self.elastic[operation]
         return bottleneck(site, chosen.kernel, width, chosen.hidden(site.c_in))
 
     def blocks(self, path: Path) -> Iterator[tuple[float | Tensor, Block]]:
+        operations, depths, widths = self.decisions(path)
         yield from ((1.0, block) for block in self.stem())
         for number, stage in enumerate(self.stages):
-            depth = path[len(self.sites) + number]
-            for reach, at in zip(reached(depth, self.depths(number)), stage, strict=False):
-                for weight, operation in weighed(path[at]):
+            for reach, at in zip(reached(depths[number], self.depths(number)), stage, strict=False):
+                for weight, operation in weighed(operations[at], range(len(self.operations))):
                     if operation < len(self.elastic):
-                        least = self.widths(at, operation).start
-                        for share, index in weighed(path[self.gene(at, operation)]):
-                            yield reach * weight * share, self.option(at, operation, least + index)  # type: ignore[misc]
+                        for share, width in weighed(widths[at][operation], self.spans[at][operation]):
+                            yield reach * weight * share, self.option(at, operation, width)  # type: ignore[misc]
         yield 1.0, self.head()
 
     def pieces(self) -> Iterator[Block]:
@@ -301,8 +308,14 @@ class TFNAS(ElasticSpace):
         initialise(network)
         return network
 
-    def supernet(self, norm: str) -> Supernet:
-        raise NotImplementedError("the supernet comes next")
+    def supernet(self, norm: str) -> StagedSupernet:
+        """TF-NAS sums no paths before a batch norm: `norm` changes nothing."""
+        blocks = []
+        for site in self.sites:
+            parts = ((op.kernel, op.widths(site.c_in), op.hidden(site.c_in)) for op in self.elastic)
+            blocks.append(ElasticBlock(site, [ElasticOperation(site, *part) for part in parts]))
+        stem, head = [block.build() for block in self.stem()], self.head().build()
+        return StagedSupernet(stem, blocks, self.stages, head, self.decisions)
 
     def sketch(self, arch: Arch) -> Sketch:
         parts = [Part(f"stem{at or ''}", block.input) for at, block in enumerate(self.stem())]
@@ -324,21 +337,22 @@ class TFNAS(ElasticSpace):
         return Sketch(tuple(replace(part, output=output) for part, output in zip(parts, after, strict=True)))
 
 
-def weighed(choice: int | Tensor) -> Iterator[tuple[float | Tensor, int]]:
+def weighed(choice: int | Tensor, options: range) -> Iterator[tuple[float | Tensor, int]]:
     """Options with their weights: the chosen one, or all of a soft choice."""
     if isinstance(choice, int):
         yield 1.0, choice
     else:
-        yield from ((weight, option) for option, weight in enumerate(choice))
+        yield from zip(choice, options, strict=False)
 
 
 def reached(depth: int | Tensor, depths: Sequence[int]) -> list[float | Tensor]:
-    """For each block of a stage the share of its depths that reach it; blocks that a hard choice leaves out are left out."""
+    """The share of a stage's depths that reach each block: of a hard depth (how many blocks run, less one) for those that run,
+    of a soft one for all."""
     if isinstance(depth, int):
-        return [1.0] * depths[depth]
+        return [1.0] * (depth + 1)
     shares = depth.flip(0).cumsum(0).flip(0)
     return [shares[max(0, at + 1 - depths[0])] for at in range(depths[-1])]
 
 
-def span(allowed: range) -> str:
+def bounds(allowed: range) -> str:
     return f"{allowed[0]} to {allowed[-1]}"
