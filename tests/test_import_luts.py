@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nas_suite.errors import BadInput
 from nas_suite.importers import luts, tfnas_lut
@@ -89,13 +90,21 @@ def test_the_reachable_latencies_are_those_of_the_space(
 
 
 def test_one_hot_choices_cost_exactly_the_derived_network(tables: dict[str, LatencyTable]) -> None:
-    import torch
-
     cost, arch = tables["gpu"].cost(SPACE), SPACE.parse(TFNAS_A)
     operations, depths, widths = SPACE.split(arch)
     soft = [torch.eye(8, dtype=torch.float64)[operation] for operation in operations]
     reach = [torch.eye(len(s), dtype=torch.float64)[depth] for s, depth in zip(SPACE.stages, depths, strict=True)]
     assert float(cost(SPACE.join(soft, reach, widths))) == pytest.approx(cost.total(arch), abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "golden"), [("gpu", 10.807), ("cpu", 47.031)])
+def test_uniform_choices_at_start_widths_cost_the_golden_expectation(
+    tables: dict[str, LatencyTable], name: str, golden: float
+) -> None:
+    uniform = torch.full((8,), 1 / 8, dtype=torch.float64)
+    depths = [torch.full((len(stage),), 1 / len(stage), dtype=torch.float64) for stage in SPACE.stages]
+    widths = [[SPACE.start(at, operation) for operation in range(8)] for at in range(18)]
+    assert float(tables[name].cost(SPACE)(SPACE.join([uniform] * 18, depths, widths))) == pytest.approx(golden, abs=1e-3)
 
 
 def test_seconds_become_milliseconds(official: Any, tables: dict[str, LatencyTable]) -> None:
