@@ -130,7 +130,7 @@ def build(
 
     asked = conditions(batch=batch, threads=threads, dtype=dtype, resolution=resolution, backend=backend)
     limit = None if budget is None else seconds(budget)
-    with watching(f"latency {space}", "blocks") as progress:
+    with watching(f"latency {space}", "blocks" if limit is None else "") as progress:
         try:
             table = latencies.build(space, settings_of("space", sets), asked, device or "auto", limit, seed, out, progress)
         except KeyboardInterrupt:
