@@ -130,7 +130,7 @@ def build(
 
     asked = conditions(batch=batch, threads=threads, dtype=dtype, resolution=resolution, backend=backend)
     limit = None if budget is None else seconds(budget)
-    with watching(f"latency {space}", "blocks") as progress:
+    with watching(f"latency {space}", "blocks" if limit is None else "") as progress:
         try:
             table = latencies.build(space, settings_of("space", sets), asked, device or "auto", limit, seed, out, progress)
         except KeyboardInterrupt:
@@ -140,9 +140,7 @@ def build(
     points = about["source"]["points"]
     answer("latency build", about, as_json, [facts(told(about) | {"measured": f"{points['measured']:,} of {points['of']:,}"})])
     if limit is not None and about["source"]["seconds"] > 1.5 * limit:
-        note(
-            f"took {about['source']['seconds']:.0f} s: no table can do without the {points['measured']:,} points of the coarse grid"
-        )
+        note(f"it took {about['source']['seconds']:.0f} s, for no table can do without the points of the coarse grid")
     warn(about)
     if not about["noisy"]:
         note(f"next: nas latency calibrate {name_of(table.where)}")

@@ -37,6 +37,8 @@ def read(file: Path, unit: str, said: Conditions, partial: bool = False) -> Late
     if said.device is None or said.batch is None:
         raise BadInput(f"{file} does not tell its device and batch; give --device and --batch")
     told: Told = importlib.import_module(READERS[beginning(file) == PICKLE]).read(file, factor, partial)
+    if not told.families and not told.blocks:
+        raise BadInput(f"{file} has no block's latency")
     if said.resolution not in (None, told.resolution):
         raise BadInput(f"{file} is of images of {told.resolution} px, not {said.resolution}; leave --resolution out")
     source = {"origin": told.origin, "file": file.name, "sha256": digest(file), "unit": unit}

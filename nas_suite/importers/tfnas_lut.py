@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,7 @@ def read(file: Path, factor: float, partial: bool) -> Told:
     BadInput names the first that is reached and is no latency, and a shape of the space that is missing unless `partial`.
     """
     base, found = tables(file)
-    reached: dict[str, list[int]] = {}
-    alone = []
-    for block in TFNAS(width_step=1).pieces():
-        if block.family:
-            reached.setdefault(block.family, []).append(block.width)
-        else:
-            alone.append(block.key)
+    reached, alone = needed()
     for name in found:
         if name not in reached:
             raise BadInput(f"{file}: no block of TF-NAS's space is {name}; tables of other spaces are not known here")
@@ -43,14 +38,27 @@ def read(file: Path, factor: float, partial: bool) -> Told:
         raise BadInput(f"{file}: {BASE} is {base}, not a latency above 0")
     families = {}
     for name, values in found.items():
-        widths = sorted(set(reached[name]))
+        widths = reached[name]
         for width in widths:
             if width not in values or not 0 < values[width] < math.inf:
                 given = f"{values[width]}, not a latency above 0" if width in values else "missing"
                 raise BadInput(f"{file}: {name} at width {width} is {given}")
-        families[name] = Curve(tuple(widths), tuple(factor * values[width] for width in widths))
+        families[name] = Curve(widths, tuple(factor * values[width] for width in widths))
     constant = Constant(factor * base, tuple(map(any_classes, alone)))
     return Told("TF-NAS (github.com/AberHu/TF-NAS), MIT", TFNAS.image_size, families, constant=constant)
+
+
+@cache
+def needed() -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
+    """What networks of the space run: families with every width, and the keys of what is not searched."""
+    reached: dict[str, set[int]] = {}
+    alone = []
+    for block in TFNAS(width_step=1).pieces():
+        if block.family:
+            reached.setdefault(block.family, set()).add(block.width)
+        else:
+            alone.append(block.key)
+    return {name: tuple(sorted(widths)) for name, widths in reached.items()}, tuple(alone)
 
 
 def tables(file: Path) -> tuple[float, dict[str, Mapping[int, float]]]:
@@ -66,7 +74,8 @@ def tables(file: Path) -> tuple[float, dict[str, Mapping[int, float]]]:
     families = {}
     for key, values in found.items():
         if key != BASE:
-            families[family(file, key)] = checked(file, key, values)
+            name = family(file, key)
+            families[name] = checked(file, key, values)
     return float(found[BASE]), families
 
 

@@ -25,8 +25,10 @@ def timed(module: nn.Module, shape: tuple[int, ...], under: Conditions, device: 
         if under.backend == "onnxruntime":
             return by_clock(in_onnxruntime(module, x, threads), threads, seconds)
         with torch.inference_mode():
-            run = lambda: module(x)  # noqa: E731
-            return by_events(run, device, seconds) if device.type == "cuda" else by_clock(run, threads, seconds)
+            if device.type != "cuda":
+                return by_clock(lambda: module(x), threads, seconds)
+            with torch.cuda.device(device):
+                return by_events(lambda: module(x), device, seconds)
     except RuntimeError as error:
         said = str(error).splitlines()[0]
         raise BadInput(f"{under.batch} features {shape} in {under.dtype} cannot run on {device}: {said}") from None

@@ -22,8 +22,9 @@ CANDIDATES = 15
 
 def measure(points: Points, time_block: TimeBlock, journal: Journal, budget: float | None, progress: Progress = silent) -> None:
     """Measures until all points are there, or the coarse grid is and `budget` seconds are spent; goes on where the journal
-    stopped."""
-    reference, total = reference_of(points), len(points.blocks)
+    stopped. `progress` is told points, or with a budget tenths of seconds."""
+    reference = reference_of(points)
+    total = len(points.blocks) if budget is None else round(10 * budget) + 1
     coarse = {block.key for block in points.coarse}
     seconds = MOST_SECONDS
     if budget is not None:
@@ -42,7 +43,7 @@ def measure(points: Points, time_block: TimeBlock, journal: Journal, budget: flo
     while not over() and (leg := points.leg(journal.ms, spare=budget is not None)):
         for block in leg:
             journal.add(block.key, time_block(block, seconds))
-            progress(len(journal.readings), total, {})
+            progress(min(total - 1, len(journal.readings) if budget is None else int(10 * journal.spent)), total, {})
             if over():
                 break
         look()

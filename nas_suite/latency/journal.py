@@ -44,7 +44,7 @@ class Journal:
     kept: int = 0
     repeating: bool = False
     before: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
 
     @classmethod
     def open(cls, path: Path, request: Mapping[str, Any]) -> "Journal":

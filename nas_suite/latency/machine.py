@@ -51,7 +51,8 @@ def described(device: torch.device) -> dict[str, Any]:
         "layout": "channels-last",
     }
     if device.type == "cuda":
-        return {**found, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), **clocks(device)}
+        cudnn = torch.backends.cudnn
+        return {**found, "cuda": torch.version.cuda, "cudnn": cudnn.version(), "tf32": cudnn.allow_tf32, **clocks(device)}
     governor, now = text(FREQUENCY / "scaling_governor").strip(), text(FREQUENCY / "scaling_cur_freq").strip()
     told = re.search(r"^cpu MHz\s*:\s*([\d.]+)", text(CPUINFO), re.M)
     clock = int(now) / 1000 if now.isdigit() else float(told[1]) if told else None

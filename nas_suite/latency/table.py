@@ -181,7 +181,7 @@ class LatencyTable:
     @cached_property
     def known(self) -> dict[str, float]:
         """Ms of blocks by key: those that stand there, and those that were asked for."""
-        return {key: point.ms for key, point in self.blocks.items()}
+        return {key: 0.0 if self.covers(key) else point.ms for key, point in self.blocks.items()}
 
     def find(self, block: Block) -> float | None:
         """Ms of a block, without the fit; 0 where the constant covers it, None where the table does not reach."""

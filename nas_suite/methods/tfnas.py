@@ -302,7 +302,7 @@ class TFNAS(Method):
 def momenta(optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, Tensor]:
     """What stochastic gradient descent remembers of each parameter."""
     parameters = (p for group in optimizer.param_groups for p in group["params"])
-    return {p: m for p in parameters if (m := optimizer.state[p].get("momentum_buffer")) is not None}
+    return {p: m for p in parameters if (m := optimizer.state.get(p, {}).get("momentum_buffer")) is not None}
 
 
 @contextlib.contextmanager

@@ -231,8 +231,8 @@ def calibrate(
     least = span[0] if span else min(network.table_ms for network in seen.networks)
     if seen.a <= 0 or seen.a * least + seen.b <= 0:
         raise BadInput(
-            f"the fit {seen.a:.3g} × sum + {seen.b:.3g} ms makes no sense: the fastest network would take "
-            f"{seen.a * least + seen.b:.3g} ms, or a larger sum less; nothing is kept: measure the table again, on a quiet machine"
+            f"the fit {seen.a:.3g} × sum + {seen.b:.3g} ms makes no sense, the fastest network would take "
+            f"{seen.a * least + seen.b:.3g} ms: nothing is kept; measure the table again on a quiet machine"
         )
     fit = Fit(
         seen.a, seen.b, len(seen.networks), space_name(found.table, name), seed, seen.before, seen.after,
