@@ -214,6 +214,8 @@ def derive(plan: Any, table: str | None, measure: bool, out: Path | None, as_jso
     with watching("latency table", "blocks") as progress:
         found = pipeline.latency_table(plan, table, progress)
     note(f"latencies of {found.conditions.device} by {found.where}")
+    if found.noise is not None and found.noisy:
+        note(f"noisy, not to be believed: {'; '.join(found.noise.reasons)}; nas latency build measures it again")
     note(f"searching {plan.space} with {plan.method} on {plan.data}")
 
     def told(one: pipeline.Round) -> None:
