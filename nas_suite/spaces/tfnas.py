@@ -83,8 +83,6 @@ class TFNAS(ElasticSpace):
             raise ValueError(f"unknown act {self.act!r}{suggest(self.act, ACTIVATIONS)}")
         if self.width_step < 1:
             raise ValueError(f"width_step must be at least 1, got {self.width_step}")
-        if self.depth_by not in ("sink", "skip"):
-            raise ValueError(f"depth_by must be 'sink' or 'skip', got {self.depth_by!r}")
 
     @cached_property
     def stages(self) -> tuple[range, ...]:
@@ -197,24 +195,30 @@ class TFNAS(ElasticSpace):
 
     def rows(self, arch: Arch) -> list[list[tuple[int, int]]]:
         """Operation and width of each block that runs, by stage, without blocks that are nothing."""
-        operations, depths, widths = self.split(arch)
-        running = (stage[: depth + 1] for stage, depth in zip(self.stages, depths, strict=True))
-        chosen = ([(operations[at], widths[at][operations[at]]) for at in stage] for stage in running)
-        return [[(operation, width) for operation, width in stage if operation < len(self.elastic)] for stage in chosen]
+        found = []
+        for number, stage in enumerate(self.stages):
+            running = stage[: self.depths(number)[arch[len(self.sites) + number]]]
+            chosen = [(at, arch[at]) for at in running if arch[at] < len(self.elastic)]
+            found.append([(op, self.spans[at][op][arch[self.gene(at, op)]]) for at, op in chosen])
+        return found
+
+    @cached_property
+    def blank(self) -> Arch:
+        """Every decision as it is where it changes nothing."""
+        operation = len(self.elastic) if self.depth_by == "skip" else 0
+        pairs = itertools.product(range(len(self.sites)), range(len(self.elastic)))
+        widths = [self.start(at, op) - self.spans[at][op].start for at, op in pairs]
+        return (*[operation] * len(self.sites), *[0] * len(self.stages), *widths)
 
     def spell(self, rows: Sequence[Row]) -> Arch:
-        """The canonical architecture of these rows; decisions that change nothing are as at the start."""
-        count = len(self.elastic)
-        operations = [0] * len(self.sites)
-        widths = [[self.start(at, operation) for operation in range(count)] for at in range(len(self.sites))]
-        for stage, row in zip(self.stages, rows, strict=True):
-            if self.depth_by == "skip":
-                operations[stage.start : stage.stop] = [count] * len(stage)
+        """The canonical architecture of these rows."""
+        arch = list(self.blank)
+        for number, (stage, row) in enumerate(zip(self.stages, rows, strict=True)):
+            if self.depth_by == "sink":
+                arch[len(self.sites) + number] = len(row) - 1
             for at, (operation, width) in zip(stage, row, strict=False):
-                operations[at], widths[at][operation] = operation, width
-        whole = [len(stage) - 1 for stage in self.stages]
-        depths = whole if self.depth_by == "skip" else [len(row) - 1 for row in rows]
-        return tuple(self.join(operations, depths, widths))  # type: ignore[arg-type]
+                arch[at], arch[self.gene(at, operation)] = operation, width - self.spans[at][operation].start
+        return tuple(arch)
 
     def canonical(self, arch: Arch) -> Arch | None:
         """Widths of operations that do not run, and operations past the depth, as at the start; nothing-blocks come last."""
