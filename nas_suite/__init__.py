@@ -16,6 +16,7 @@ _PUBLIC = {
     "load": "nas_suite.pipeline",
     "Request": "nas_suite.pipeline",
     "Table": "nas_suite.tables",
+    "LatencyTable": "nas_suite.latency.table",
     "bench": "nas_suite.pipeline",
     "rank_networks": "nas_suite.pipeline",
     "train_supernet": "nas_suite.pipeline",

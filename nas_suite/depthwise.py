@@ -24,10 +24,15 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
 
     def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-        if not (input.device.type == "cpu" and torch.is_grad_enabled() and in_bf16(input)):
-            return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            return DepthwiseFunction.apply(input.bfloat16(), self.weight, self.stride[0])
+        return depthwise(input, self.weight, self.stride[0])
+
+
+def depthwise(x: Float[Tensor, "n c h w"], weight: Float[Tensor, "c 1 k k"], stride: int) -> Float[Tensor, "n c h2 w2"]:
+    """What a DepthwiseConv2d of this weight computes."""
+    if not (x.device.type == "cpu" and torch.is_grad_enabled() and in_bf16(x)):
+        return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, weight.shape[0])
+    with torch.autocast("cpu", enabled=False):
+        return DepthwiseFunction.apply(x.bfloat16(), weight, stride)
 
 
 def in_bf16(x: Tensor) -> bool:

@@ -98,21 +98,29 @@ def known() -> Mapping[tuple[str, str], Callable[..., Any]]:
     return names
 
 
+ORDERED: Mapping[tuple[str, str], Callable[..., Any]] = {("collections", "OrderedDict"): OrderedDict}
+"""All that a pickle of plain numbers in order needs."""
+
+
 class Unpickler(pickle.Unpickler):
-    """Python's own, which is told only of the `known` names."""
+    """Python's own, which is told only of some names."""
+
+    def __init__(self, file: io.BufferedIOBase, names: Mapping[tuple[str, str], Callable[..., Any]]) -> None:
+        super().__init__(file, encoding="latin1")
+        self.names = names
 
     def find_class(self, module: str, name: str) -> Any:
-        found = known().get((module, name))
+        found = self.names.get((module, name))
         if found is None:
             raise Refused(f"{module}.{name}")
         return found
 
 
-def unpickled(file: io.BufferedIOBase, name: str) -> Any:
+def unpickled(file: io.BufferedIOBase, name: str, names: Mapping[tuple[str, str], Callable[..., Any]] | None = None) -> Any:
     """What a pickle holds; `name` is what a message calls it. BadInput where it asks for anything but numbers, text and
-    containers, is cut short or goes on after its end."""
+    containers (or but `names`), is cut short or goes on after its end."""
     try:
-        found = Unpickler(file, encoding="latin1").load()
+        found = Unpickler(file, known() if names is None else names).load()
         rest = file.read(1)
     except Refused as error:
         raise refused(name, str(error)) from None

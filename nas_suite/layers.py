@@ -29,9 +29,14 @@ class PointwiseConv2d(nn.Conv2d):
         super().__init__(c_in, c_out, 1, bias=False)
 
     def forward(self, input: Float[Tensor, "n c_in h w"]) -> Float[Tensor, "n c_out h w"]:
-        if not bf16_rows(input):
-            return super().forward(input)
-        return F.linear(input.permute(0, 2, 3, 1), self.weight.flatten(1)).permute(0, 3, 1, 2)
+        return pointwise(input, self.weight)
+
+
+def pointwise(x: Float[Tensor, "n c_in h w"], weight: Float[Tensor, "c_out c_in 1 1"]) -> Float[Tensor, "n c_out h w"]:
+    """What a PointwiseConv2d of this weight computes."""
+    if not bf16_rows(x):
+        return F.conv2d(x, weight)
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
 
 
 class GlobalPool(nn.Module):
@@ -48,7 +53,7 @@ class GlobalPool(nn.Module):
 
 def bf16_rows(x: Tensor) -> bool:
     """Whether layers compute in bf16 on the CPU here, and each pixel's channels lie together."""
-    return x.device.type == "cpu" and in_bf16(x) and x.is_contiguous(memory_format=torch.channels_last)
+    return x.device.type == "cpu" and in_bf16(x) and x.stride(1) == 1
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, act: str = "none", groups: int = 1) -> nn.Sequential:

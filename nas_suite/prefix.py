@@ -140,8 +140,9 @@ def accuracies(
 
 @contextlib.contextmanager
 def lending(tree: Tree) -> Iterator[Tree]:
-    """Within: batch norms run with the statistics of the tree's nodes, cumulative ones. After: the supernet is as it was."""
-    norms = [part for part in tree.supernet.modules() if isinstance(part, nn.BatchNorm2d)]
+    """Within: batch norms that track statistics run with those of the tree's nodes, cumulative ones. After: the supernet is as
+    it was."""
+    norms = [part for part in tree.supernet.modules() if isinstance(part, nn.BatchNorm2d) and part.track_running_stats]
     former = [(of(norm), norm.momentum) for norm in norms]
     training = tree.supernet.training
     hooks = [norm.register_forward_pre_hook(tree.lend) for norm in norms]

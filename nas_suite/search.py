@@ -110,8 +110,8 @@ def descend(space: SearchSpace, value: Callable[[Arch], float], rng: random.Rand
     best, former = value(arch), math.inf
     while best < former:
         former = best
-        for at, variable in enumerate(space.variables):
-            for option in range(len(variable.options)):
+        for at, options in enumerate(space.searched):
+            for option in options:
                 near = space.canonical((*arch[:at], option, *arch[at + 1 :]))
                 if near is not None and (found := value(near)) < best:
                     best, arch = found, near
@@ -177,11 +177,11 @@ class Evolution(Searcher):
 def mutated(space: SearchSpace, arch: Arch, rng: random.Random) -> Arch:
     """`arch` with one variable, that has a choice, set to another option; where that spells the same network or none, with
     one more, and so on: an edge to a vertex that nothing leaves changes no cell, but a second edge may."""
-    free = [at for at, variable in enumerate(space.variables) if len(variable.options) > 1]
+    free = [at for at, options in enumerate(space.searched) if len(options) > 1]
     spelt, same = arch, (None, space.canonical(arch))
     for _ in range(PATIENCE):
         at = rng.choice(free)
-        others = [i for i in range(len(space.variables[at].options)) if i != spelt[at]]
+        others = [i for i in space.searched[at] if i != spelt[at]]
         spelt = (*spelt[:at], rng.choice(others), *spelt[at + 1 :])
         if space.canonical(spelt) not in same:
             break
@@ -239,7 +239,8 @@ def pymoo_operators(region: Region, rng: random.Random, rate: float, told: set[A
 
     class Reset(Mutation):
         def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **kwargs: Any) -> Any:
-            fresh = random_state.integers(0, problem.xu.astype(int) + 1, size=X.shape)
+            draws = random_state.integers(0, [len(options) for options in region.space.searched], size=X.shape)
+            fresh = np.array([[options[i] for options, i in zip(region.space.searched, row, strict=True)] for row in draws])
             return np.where(random_state.random(X.shape) < rate, fresh, X)
 
     class Mend(Repair):

@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -184,18 +184,23 @@ class SearchSpace(ABC):
         chosen = zip(self.variables, self.check(arch), strict=True)
         return Sketch(tuple(Part(variable.name, operations=(variable.labels[i],)) for variable, i in chosen))
 
+    @property
+    def searched(self) -> Sequence[Sequence[int]]:
+        """Of each variable the options that samples and searches look at: all, unless a space has too many."""
+        return [range(len(v.options)) for v in self.variables]
+
     def sample(self, rng: random.Random) -> Arch:
         """A canonical architecture, options drawn uniformly and independently, redrawn until they spell a network."""
         while True:
-            drawn = self.canonical(tuple(rng.randrange(len(v.options)) for v in self.variables))
+            drawn = self.canonical(tuple(options[rng.randrange(len(options))] for options in self.searched))
             if drawn is not None:
                 return drawn
 
     def neighbours(self, arch: Arch) -> Iterator[Arch]:
         """The distinct canonical architectures that differ from `arch` in one variable."""
         seen = {self.canonical(arch)}
-        for at, variable in enumerate(self.variables):
-            for option in range(len(variable.options)):
+        for at, options in enumerate(self.searched):
+            for option in options:
                 near = self.canonical((*arch[:at], option, *arch[at + 1 :]))
                 if near is not None and near not in seen:
                     seen.add(near)
@@ -244,7 +249,10 @@ class MultiPath(Protocol):
 
 class ElasticSpace(SupernetSpace):
     """A space of stages: a network runs the first blocks of each, every block one operation, an operation with so many inner
-    channels as its width says (TF-NAS). Operations are numbered alike in all blocks."""
+    channels as its width says (TF-NAS). Operations are numbered alike in all blocks.
+
+    Its variables begin with the operation of each block, then, for each stage, how many of its blocks run.
+    """
 
     width_step: int
     """Of the widths that a search looks at; texts and tables take every one."""
@@ -279,3 +287,16 @@ class ElasticSpace(SupernetSpace):
     @abstractmethod
     def split(self, arch: Arch) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
         """Operations, depths and widths of an architecture, as `join` takes them."""
+
+
+class ElasticSupernet(Supernet):
+    """A supernet of an elastic space: of an operation's inner channels a path runs the first ones."""
+
+    @abstractmethod
+    def active(self, path: Path) -> Iterator[tuple[nn.Parameter, tuple[slice, ...]]]:
+        """Of each parameter that has inner channels, the part that a path of hard operations runs."""
+
+    @abstractmethod
+    def sort(self, chosen: Iterable[tuple[int, int]], companions: Mapping[nn.Parameter, Sequence[Tensor]]) -> None:
+        """Puts the inner channels of operations (block, operation) in the order of their depthwise kernels' L1 norms, largest
+        first, and tensors that go with a parameter alongside."""

@@ -86,3 +86,15 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(former)
+
+
+@contextlib.contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Within, what the module computes has no gradient by its parameters, and keeps no features for one."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        module.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -29,7 +29,7 @@ FLOORS = (
         "cellrows",
         "proxies",
     ),
-    ("method", "multipath"),
+    ("method", "multipath", "elastic", "latency"),
     ("oneshot",),
     ("methods", "spaces"),
     ("importers",),

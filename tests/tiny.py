@@ -10,6 +10,7 @@ SPACES: dict[str, dict[str, Any]] = {
     "mixpath-s4": {"width": 0.0625, "image_size": 8},
     "nasbench101": {"width": 0.0625, "image_size": 8},
     "nasbench201": {"width": 0.5, "cells": 1, "image_size": 8},
+    "tfnas": {"width": 0.1, "image_size": 16, "classes": 10, "width_step": 4, "small": True},
 }
 METHODS: dict[str, dict[str, Any]] = {
     "mixpath": {"epochs": 2, "batch_size": 16, "pad": 1, "cutout": 2, "calib_images": 32, "population": 4, "budget": 10},

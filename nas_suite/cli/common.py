@@ -23,6 +23,7 @@ ORDER = (
     "data",
     "recipe",
     "bench",
+    "latency",
     "train-supernet",
     "rank",
     "search",

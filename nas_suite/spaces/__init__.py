@@ -12,6 +12,7 @@ SPACES = Registry(
         "mixpath-s4": "nas_suite.spaces.mixpath_s4:MixPathS4",
         "nasbench101": "nas_suite.spaces.nasbench101:NasBench101",
         "nasbench201": "nas_suite.spaces.nasbench201:NasBench201",
+        "tfnas": "nas_suite.spaces.tfnas:TFNAS",
     },
     "nas_suite.spaces",
 )
