@@ -180,11 +180,12 @@ class Learner(ABC):
 
     @abstractmethod
     def step(self, batch: Any, step: int) -> dict[str, float]:
-        """Learns from one batch, the `step`-th of the whole training; returns what to average over the epoch."""
+        """Learns from one batch, the `step`-th of the whole training; returns what to average over the epoch, each figure over
+        the steps that tell of it."""
 
     @abstractmethod
-    def end_epoch(self, epoch: int) -> dict[str, float]:
-        """Closes an epoch (0, 1, …); returns what to write down."""
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        """Closes an epoch (0, 1, …); returns what to write down, as JSON keeps it."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -243,19 +244,26 @@ class Signals:
 
 @dataclass
 class Meter:
-    """Sums of an epoch's figures and the seconds spent on it, which survive a resume."""
+    """Sums of an epoch's figures, how many steps told of each, and the seconds spent on it, which survive a resume."""
 
     sums: dict[str, float] = field(default_factory=dict)
-    count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Meter":
+        """As a checkpoint keeps it; those of older versions have one count for all figures."""
+        counts: dict[str, int] = dict.fromkeys(record["sums"], record.get("count", 0)) | record.get("counts", {})
+        return cls(dict(record["sums"]), counts, record["seconds"])
 
     def add(self, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        return {name: total / self.count for name, total in self.sums.items()}
+        """Of each figure over the steps that told of it."""
+        return {name: total / self.counts[name] for name, total in self.sums.items()}
 
 
 def fit(
@@ -329,7 +337,7 @@ def resume(learner: Learner, run: Run) -> tuple[int, Meter]:
     state = loaded[1]
     try:
         learner.restore(state)
-        return done, Meter(**state["meter"])
+        return done, Meter.of(state["meter"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"the checkpoint of {run.path} does not fit its settings ({reason})") from None

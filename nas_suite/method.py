@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nas_suite.cost import Cost
 from nas_suite.data.images import Images
 from nas_suite.engine import PLAIN, Batches, Compute, Learner
 from nas_suite.objective import Objective
@@ -14,7 +15,10 @@ from nas_suite.space import Arch, SearchSpace
 
 @dataclass(frozen=True)
 class Problem:
-    """A space and the images to search it for. There are no test images here, so no method can see one."""
+    """A space and the images to search it for. There are no test images here, so no method can see one.
+
+    `latency` is that of networks in ms, over the space as it is to be deployed: the same decisions, perhaps for other images.
+    """
 
     space: Any  # of the method's `needs`
     train: Images
@@ -23,17 +27,20 @@ class Problem:
     std: tuple[float, ...]
     compute: Compute = PLAIN
     seed: int = 0
+    latency: Cost | None = None
 
 
 class Method(Learner):
     """A way to search. Implementations are dataclasses: `problem` first, then the settings with the paper's defaults.
 
     `single_path` says that it trains one path a block, where a space lets that be chosen and nobody says otherwise; `ground`
-    names the settings that a trained method's weights hang on.
+    names the settings that a trained method's weights hang on; `derives` says that training is the search itself, from which a
+    network is derived that meets a latency, rather than what a search then looks through.
     """
 
     needs: ClassVar[type[SearchSpace]]
     single_path: ClassVar[bool] = False
+    derives: ClassVar[bool] = False
     ground: ClassVar[tuple[str, ...]] = ()
     problem: Problem
     epochs: int

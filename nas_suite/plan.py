@@ -10,14 +10,20 @@ from typing import Any
 from nas_suite.errors import BadInput, suggest
 from nas_suite.registry import Typed, checked
 
-PARTS = ("method", "space", "data", "retrain")
+PARTS = ("method", "space", "data", "deploy", "retrain")
 ABOUT = ("about", "cost", "expect")
+FIT = ("image_size", "channels", "classes")  # the settings of a space that its images decide
+WIDTH = "width"  # the setting of a space that multiplies all channels; a supernet may be narrower than what is deployed
 PATHS = "m"  # the setting of a space that bounds the paths of a block; how many a method wants is the method's matter
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Names, and settings by part. What no source says is left to the defaults of the classes named."""
+    """Names, and settings by part. What no source says is left to the defaults of the classes named.
+
+    The part `deploy` has settings of the space that are others where networks are deployed, such as the size of the images:
+    latencies are of those networks.
+    """
 
     method: str = "mixpath"
     space: str = "mixpath-s1"
@@ -42,6 +48,11 @@ class Plan:
     def with_settings(self, part: str, values: Mapping[str, Any]) -> "Plan":
         """The plan with some settings of one part changed."""
         return replace(self, settings={**self.settings, part: {**self.part(part), **values}})
+
+    def as_deployed(self) -> "Plan":
+        """The plan with its space as wide as it is deployed: of that width are networks that are trained by themselves."""
+        deploy = self.part("deploy")
+        return self.with_settings("space", {WIDTH: deploy[WIDTH]}) if WIDTH in deploy else self
 
     def record(self) -> dict[str, Any]:
         """As JSON keeps it."""
@@ -151,9 +162,9 @@ def compose(
     if given.get("method", read(plan, text, str(config)).method) != plan.method:  # a recipe's paths are its own method's
         plan = replace(plan, settings={**plan.settings, "space": {k: v for k, v in plan.part("space").items() if k != PATHS}})
     plan = read(plan, text, str(config))
-    for part, named in (("space", plan.space), ("data", plan.data)):
+    for part, named, parts in (("space", plan.space, ("space", "deploy")), ("data", plan.data, ("data",))):
         if given.get(part, named) != named:  # settings of another space or data set do not carry over
-            plan = replace(plan, settings={**plan.settings, part: {}})
+            plan = replace(plan, settings={**plan.settings, **{name: {} for name in parts}})
     for part, name, value in assignments(sets):
         plan = plan.with_settings(part, {name: value})
     settings = {name: given.pop(name) for name in list(given) if name not in Plan.__dataclass_fields__}

@@ -22,6 +22,7 @@ STATUSES = ("running", "interrupted", "failed", "done")
 NEEDED = {  # of a record, by its kind
     "supernet": (),
     "search": ("supernet", "objectives", "limits"),
+    "bilevel": ("table", "measure"),
     "retrain": ("arch",),
     "rank": ("bench", "runs"),
     "table": ("bench", "archs", "repeats", "workers"),

@@ -148,6 +148,22 @@ class Random(Searcher):
 
 
 @dataclass
+class Fixed(Searcher):
+    """No search: architectures that are known, each asked for once."""
+
+    archs: Sequence[Arch]
+
+    def __post_init__(self) -> None:
+        self.told = set[Arch]()
+
+    def ask(self) -> list[Arch]:
+        return [arch for arch in self.archs if arch not in self.told]
+
+    def tell(self, archs: Sequence[Arch], losses: Float[np.ndarray, "a m"]) -> None:
+        self.told.update(archs)
+
+
+@dataclass
 class Evolution(Searcher):
     """Regularised evolution on the first objective (Real et al. 2019): the best of a sample is mutated, the oldest dies."""
 

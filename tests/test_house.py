@@ -12,7 +12,7 @@ PACKAGE = ROOT / "nas_suite"
 FLOORS = (
     ("errors",),
     ("disk",),
-    ("registry", "space", "run", "depthwise"),
+    ("registry", "space", "run", "depthwise", "scaling"),
     ("data", "plan", "cells", "edgecells", "objective", "engine", "layers", "supernet", "foreign"),
     (
         "cost",
@@ -30,7 +30,7 @@ FLOORS = (
         "proxies",
     ),
     ("method", "multipath", "elastic", "latency"),
-    ("oneshot",),
+    ("oneshot", "target"),
     ("methods", "spaces"),
     ("importers",),
     ("pipeline", "catalogue"),

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from test_deriving import planned, table_of
 
 from nas_suite import pipeline
 from nas_suite.pipeline.ranking import SCORES, Request
+from nas_suite.pipeline.setting import deployed, prepare
 from nas_suite.plan import Plan, compose
 from nas_suite.run import LOG, TRIALS, Run, run_at
 
@@ -97,6 +99,21 @@ def test_training_search_and_retraining_survive_kill_9(tmp_path: Path) -> None:
     network, _ = survive("retrain", lambda: pipeline.retrain(found, PLAN, arch, out / "retrain"), seconds, 3)
     same(trained, network)
     assert trained.record["result"] == network.record["result"]
+
+
+@pytest.mark.slow
+def test_a_search_for_a_latency_survives_kill_9(tmp_path: Path) -> None:
+    """In the warm-up, in steps of weights and choices, and between epochs, where widths are scaled and channels sorted."""
+    plan = planned("method.epochs=6", "method.warmup_epochs=2", "method.latency=0.55")
+    table = table_of(deployed(prepare(plan)))
+    started = time.monotonic()
+    whole = pipeline.derive(plan, table, out=tmp_path / "whole")
+    seconds = time.monotonic() - started
+    broken, kills = survive("bilevel", lambda: pipeline.derive(plan, table, out=tmp_path / "runs" / "bilevel"), seconds, 4)
+    assert kills >= KILLS // 2
+    same(whole, broken)
+    assert broken.record["result"] == whole.record["result"]
+    assert whole.load()[1]["widths"] == broken.load()[1]["widths"]  # type: ignore[index]
 
 
 @pytest.mark.slow

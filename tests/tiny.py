@@ -16,4 +16,5 @@ METHODS: dict[str, dict[str, Any]] = {
     "mixpath": {"epochs": 2, "batch_size": 16, "pad": 1, "cutout": 2, "calib_images": 32, "population": 4, "budget": 10},
     "spos": {"epochs": 2, "batch_size": 16, "pad": 1, "cutout": 2, "calib_images": 32, "population": 4, "budget": 10},
     "fairnas": {"epochs": 2, "batch_size": 16, "pad": 1, "cutout": 2, "calib_images": 32, "population": 4, "budget": 10},
+    "tfnas": {"epochs": 3, "warmup_epochs": 1, "batch_size": 16, "pad": 1, "latency": 1.5},
 }

@@ -99,7 +99,7 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="PART.FIELD=VALUE",
-        help="Any setting of method, space, data or retrain, such as method.lr=0.05. Repeatable.",
+        help="Any setting of method, space, data, deploy or retrain, such as method.lr=0.05. Repeatable.",
         autocompletion=complete_part,
         rich_help_panel=SETTINGS,
     ),
@@ -134,7 +134,9 @@ Precision = Annotated[
 Out = Annotated[Path | None, typer.Option(help="The run's folder.", show_default="a new one under runs/")]
 SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A space of `nas spaces list`.", autocompletion=complete_space)]
 DataName = Annotated[str, typer.Argument(metavar="DATA", help="A data set of `nas data list`.", autocompletion=complete_data)]
-MethodName = Annotated[str, typer.Argument(metavar="METHOD", help="mixpath, spos or fairnas.", autocompletion=complete_method)]
+MethodName = Annotated[
+    str, typer.Argument(metavar="METHOD", help="mixpath, spos, fairnas or tfnas.", autocompletion=complete_method)
+]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its name or its folder.", autocompletion=complete_run)]
 Architecture = Annotated[
     str | None, typer.Option(metavar="TEXT", help="An architecture, as `nas spaces sample` or a search prints it.")

@@ -51,17 +51,17 @@ class Shown(ABC):
         self.pace = Pace()
         self.started = self.last = time.monotonic()
         self.sums: dict[str, float] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
 
     def __call__(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         now = time.monotonic()
         self.pace.mark(now, done)
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
         if now - self.last >= self.apart or done >= total:
             self.show(done, total, self.text(now, done, total))
-            self.sums, self.count, self.last = {}, 0, now
+            self.sums, self.counts, self.last = {}, {}, now
 
     def text(self, now: float, done: int, total: int) -> str:
         """How far, how fast, how long still, and the mean figures since the last time."""
@@ -72,7 +72,7 @@ class Shown(ABC):
             if self.unit:
                 parts.append(f"{rate * self.each:,.4g} {self.unit}/s")
             parts.append(f"ETA {clock((total - done) / rate)}" if done < total else f"took {clock(now - self.started)}")
-        return "  ".join((*parts, *(f"{name} {value / self.count:.4g}" for name, value in self.sums.items())))
+        return "  ".join((*parts, *(f"{name} {value / self.counts[name]:.4g}" for name, value in self.sums.items())))
 
     @abstractmethod
     def show(self, done: int, total: int, text: str) -> None: ...

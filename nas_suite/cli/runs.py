@@ -87,7 +87,8 @@ def resume(name: RunName, as_json: Json = False) -> None:
 
 def batch_size(run: Run) -> int:
     settings = run.record["plan"]["settings"]
-    return settings.get("method" if run.record["kind"] == "supernet" else "retrain", {}).get("batch_size", 1)
+    part = "method" if run.record["kind"] in ("supernet", "bilevel") else "retrain"
+    return settings.get(part, {}).get("batch_size", 1)
 
 
 @app.command(epilog=example("nas runs rm mixpath_mixpath-s1_digits-1 --yes"))

@@ -25,6 +25,8 @@ def figure(run: Run) -> str:
         return f"{len(run.lines(ROWS))} of {len(run.record['archs']) * run.record['repeats']} trainings"
     if run.record["kind"] == "rank":
         return f"{run.record['result']['n']} networks" if "result" in run.record else ""
+    if run.record["kind"] == "bilevel" and "result" in run.record:
+        return f"{run.record['result']['predicted_ms']:.2f} ms"
     if "result" in run.record:
         return f"test {percent(run.record['result']['test_accuracy']['best'])}"
     log = run.epochs()
@@ -98,7 +100,43 @@ def of_table(run: Run) -> tuple[dict[str, Any], Parts]:
     return about, [facts(heads)]
 
 
-SUMMARIES = {"supernet": of_training, "search": of_search, "retrain": of_retraining, "rank": of_ranking, "table": of_table}
+def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
+    """A search for a latency: the network, what the table says of it and what was measured."""
+    log, result = run.epochs(), run.record.get("result")
+    last = log[-1] if log else {}
+    about = {"table": run.record["table"], "epochs": len(log), "last": last, "result": result}
+    heads = {"latency table": run.record["table"], "epochs": len(log)}
+    heads |= {name: f"{last[name]:.4g}" for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in last}
+    if starved := last.get("starved"):
+        heads["starved"] = f"{len(starved)} operations were hardly trained: {', '.join(starved[:8])}{' …' * (len(starved) > 8)}"
+    parts: Parts = [facts(heads)]
+    if result is not None:
+        measured = result["measured_ms"]
+        parts[0] = facts(
+            heads
+            | {
+                "target": f"{result['target_ms']:g} ms",
+                "predicted": f"{result['predicted_ms']:.3f} ms, by the table",
+                "measured": f"not measured: {result['unmeasured']}" if measured is None else f"{measured:.3f} ms",
+                "error in the supernet": percent(result["val_error"]),
+                "parameters": f"{result['params']:,.0f}",
+                "multiply-adds": f"{result['macs']:,.0f}",
+            }
+        )
+        rows = [(f"{r['predicted_ms']:.3f}", f"{r['measured_ms']:.3f}", r["arch"]) for r in result["rounds"]]
+        parts += ["", Table(("predicted ms", "measured ms", "architecture"), rows, whole=("architecture",))] if rows else []
+        parts += ["", result["arch"]]
+    return about, parts
+
+
+SUMMARIES = {
+    "supernet": of_training,
+    "bilevel": of_bilevel,
+    "search": of_search,
+    "retrain": of_retraining,
+    "rank": of_ranking,
+    "table": of_table,
+}
 
 
 def following(run: Run) -> str:
@@ -110,4 +148,6 @@ def following(run: Run) -> str:
         return f"nas rank --bench {run.record['bench']}"
     if kind == "supernet":
         return f"nas search {run.record['plan']['method']} --run {name}"
+    if kind == "bilevel":
+        return f"nas retrain {name}"
     return f"nas retrain {name} --knee" if kind == "search" else f"nas report {name}"

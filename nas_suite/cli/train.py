@@ -1,4 +1,4 @@
-"""The commands that compute: `nas train-supernet`, `search`, `retrain`, `evaluate`."""
+"""The commands that train: `nas train-supernet`, `retrain`, `evaluate`."""
 
 from typing import Annotated, Any
 
@@ -21,7 +21,6 @@ from nas_suite.cli.common import (
     RunName,
     Seed,
     Sets,
-    bounds,
     complete_data,
     complete_run,
     complete_space,
@@ -30,7 +29,7 @@ from nas_suite.cli.common import (
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, following, summary
 from nas_suite.errors import BadInput
-from nas_suite.run import Run, handle, newest, run_at
+from nas_suite.run import Run, handle, run_at
 
 WORK = "Train and search"
 app = typer.Typer()
@@ -82,8 +81,11 @@ def train_supernet(
     Without --recipe or --config: mixpath-s1 on cifar10, at the paper's settings.
     """
     from nas_suite import pipeline
+    from nas_suite.methods import METHODS
     from nas_suite.plan import Plan, compose
 
+    if METHODS.load(method).derives:
+        raise BadInput(f"{method} trains its supernet and searches it at once: nas search {method} --latency MS")
     names = {"method": method, "space": space, "data": data, "seed": seed, "device": device, "precision": precision}
     own = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "calib_images": calib_images}
     plan = compose(Plan(), recipe, config, sets or (), **names, **own)
@@ -96,66 +98,15 @@ def train_supernet(
 
 @app.command(
     rich_help_panel=WORK,
-    epilog=example(
-        "nas search mixpath --budget 640 --max macs=300M", "nas search mixpath --objective error --objective params"
-    ),
-)
-def search(
-    method: MethodName,
-    run: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN", help="The trained supernet.", show_default="the newest that fits", autocompletion=complete_run
-        ),
-    ] = None,
-    budget: Annotated[
-        int | None, typer.Option(min=1, help="How many networks to evaluate.", rich_help_panel="Settings")
-    ] = None,
-    objective: Annotated[
-        list[str] | None,
-        typer.Option(help="What to minimise: error, macs, params. Repeatable.", show_default="error and macs"),
-    ] = None,
-    most: Annotated[
-        list[str] | None,
-        typer.Option("--max", metavar="COST=NUMBER", help="An upper bound, such as macs=300M. Repeatable."),
-    ] = None,
-    calib_images: CalibImages = None,
-    recipe: Recipe = None,
-    sets: Sets = None,
-    seed: Seed = None,
-    device: Device = None,
-    precision: Precision = None,
-    out: Out = None,
-    as_json: Json = False,
-) -> None:
-    """Search a trained supernet for the networks that are best in all objectives and within all bounds."""
-    from nas_suite import pipeline
-    from nas_suite.methods import METHODS
-    from nas_suite.plan import Plan, compose
-
-    limits = bounds(most or ())
-    METHODS.load(method)
-    supernet = newest("supernet", method) if run is None else run_at(run)
-    plan = Plan.from_record(supernet.record["plan"])
-    if plan.method != method:
-        raise BadInput(f"{handle(supernet)} was trained with {plan.method}, not {method}: nas search {plan.method} --run …")
-    names = {"seed": seed, "device": device, "precision": precision}
-    plan = compose(plan, recipe, None, sets or (), **names, budget=budget, calib_images=calib_images)
-    note(f"searching the supernet {handle(supernet)}")
-    with watching("search", "networks") as progress:
-        found = pipeline.search_supernet(supernet, plan, objective or ("error", "macs"), limits, out, progress)
-    finished("search", found, as_json)
-
-
-@app.command(
-    rich_help_panel=WORK,
     epilog=example("nas retrain search_mixpath_mixpath-s1_digits-1 --knee", "nas retrain SEARCH --best 3 --epochs 600"),
 )
 def retrain(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="A search run, or with --arch any run of the same space and data.", autocompletion=complete_run
+            metavar="RUN",
+            help="A search run, or with --arch any run of the same space and data.",
+            autocompletion=complete_run,
         ),
     ],
     best: Annotated[int | None, typer.Option(metavar="K", min=1, help="The K-th of the front, by its first objective.")] = None,
@@ -173,7 +124,8 @@ def retrain(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Train one found network from scratch, and test it. Without --best, --knee or --arch: the most accurate one."""
+    """Train one found network from scratch, and test it. Without --best, --knee or --arch: the most accurate one, or the one
+    that was derived for a latency, as wide as it is to be deployed."""
     from nas_suite import pipeline
     from nas_suite.plan import Plan, assignments, compose
 

@@ -8,6 +8,7 @@ METHODS = Registry(
         "mixpath": "nas_suite.methods.mixpath:MixPath",
         "spos": "nas_suite.methods.single_path:SPOS",
         "fairnas": "nas_suite.methods.single_path:FairNAS",
+        "tfnas": "nas_suite.methods.tfnas:TFNAS",
     },
     "nas_suite.methods",
 )

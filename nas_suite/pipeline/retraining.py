@@ -1,5 +1,6 @@
 """Training one network from scratch and opening the test split: retraining and evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from nas_suite.cost import COSTS, cost
 from nas_suite.engine import Progress, fit, silent
 from nas_suite.errors import BadInput
 from nas_suite.ground import check_images, last
-from nas_suite.pipeline.setting import Setting, check_ground, new_run, prepare, prepare_on, settled, work
+from nas_suite.pipeline.setting import Setting, check_ground, differing, new_run, prepare, prepare_on, settled, work
 from nas_suite.pipeline.training import trained
-from nas_suite.plan import Plan
+from nas_suite.plan import FIT, Plan
 from nas_suite.registry import construct
 from nas_suite.run import Run, handle
 from nas_suite.standalone import Recipe, Standalone
@@ -21,11 +22,24 @@ from nas_suite.standalone import Recipe, Standalone
 def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progress: Progress = silent) -> Run:
     """Trains one architecture from scratch, then opens the test split once. Returns its run, which holds the network.
 
-    Space and data are the origin's: of other splits, its test images may have chosen the architecture.
+    Space and data are the origin's: of other splits, its test images may have chosen the architecture. A network that was
+    derived for deployment may be trained on other data altogether, in its space as they need it; always it is as wide as it
+    is deployed.
     """
+    former = Plan.from_record(origin.record["plan"]).as_deployed()
+    derived, plan = origin.record["kind"] == "bilevel", plan.as_deployed()
+    if derived:
+        was, now = former.part("space"), plan.part("space")
+        free = {name: value for name, value in now.items() if name not in FIT or value != was.get(name)}
+        plan = replace(plan, settings={**plan.settings, "space": free})
     setting = prepare(plan)
-    check_ground(origin, settled(setting), "a retraining", ("space", "data"))
-    check_images(origin, plan.data, setting.splits.fingerprint)
+    whole = settled(setting)
+    if derived and (former.data != whole.data or any(differing("data", former, whole))):
+        if former.space != whole.space:
+            raise BadInput(f"{origin.name} searched {former.space}; its network cannot be trained in {whole.space}")
+    else:
+        check_ground(origin, whole, "a retraining", ("space", "data"), former)
+        check_images(origin, plan.data, setting.splits.fingerprint)
     learner = standalone(setting, arch)
     run = new_run("retrain", f"retrain_{plan.space}_{plan.data}", setting, out, origin=str(origin.path.resolve()), arch=arch)
     return continue_retrain(run, setting, learner, progress)

@@ -4,23 +4,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_suite.cost import COSTS, cost
+from nas_suite.cost import COSTS, Cost, cost
 from nas_suite.engine import Progress, silent
 from nas_suite.errors import BadInput, suggest
 from nas_suite.ground import basis, check_finished
+from nas_suite.latency.conditions import Conditions
+from nas_suite.latency.table import LatencyTable
 from nas_suite.method import Method
 from nas_suite.objective import Objective
-from nas_suite.pipeline.setting import Setting, check_ground, new_run, space_of, work
+from nas_suite.pipeline.latencies import table_for
+from nas_suite.pipeline.setting import TABLE, Setting, check_ground, deployed, new_run, priced, space_of, work
 from nas_suite.pipeline.training import trained
 from nas_suite.plan import Plan
 from nas_suite.run import Run, handle
 from nas_suite.search import Limit, archive, drive, knee, losses_of
-from nas_suite.space import SearchSpace
+
+LATENCY = "latency"
 
 
 def objectives_for(names: Sequence[str], setting: Setting, method: Method) -> list[Objective]:
     """Objectives by name: `error` as the method scores it, and costs."""
-    known = {"error": method.scorer, **{name: lambda n=name: cost(n, setting.space).objective() for name in COSTS}}
+    known = {"error": method.scorer, **{name: found.objective for name, found in costs_of(setting).items()}}
     for name in names:
         if name not in known:
             raise BadInput(f"unknown objective {name!r}{suggest(name, known)}")
@@ -29,11 +33,18 @@ def objectives_for(names: Sequence[str], setting: Setting, method: Method) -> li
     return [known[name]() for name in names]
 
 
-def limits_for(bounds: Mapping[str, float], space: SearchSpace) -> list[Limit]:
+def costs_of(setting: Setting) -> dict[str, Cost]:
+    """The costs of the setting's networks by name: those that are counted, and the latency where a table was found for it."""
+    latency = {} if setting.latency is None else {LATENCY: setting.latency}
+    return {**{name: cost(name, setting.space) for name in COSTS}, **latency}
+
+
+def limits_for(bounds: Mapping[str, float], setting: Setting) -> list[Limit]:
+    known = costs_of(setting)
     for name in bounds:
-        if name not in COSTS:
-            raise BadInput(f"--max {name}: unknown cost{suggest(name, COSTS)}")
-    return [Limit(cost(name, space).objective(), bound) for name, bound in bounds.items()]
+        if name not in known:
+            raise BadInput(f"--max {name}: unknown cost{suggest(name, known)}")
+    return [Limit(known[name].objective(), bound) for name, bound in bounds.items()]
 
 
 def search_supernet(
@@ -43,23 +54,38 @@ def search_supernet(
     bounds: Mapping[str, float],
     out: Path | None = None,
     progress: Progress = silent,
+    table: str | None = None,
 ) -> Run:
-    """Searches a trained supernet; `plan` is the supernet's with the search's settings changed. Returns the search's run."""
+    """Searches a trained supernet; `plan` is the supernet's with the search's settings changed. Returns the search's run.
+
+    Where the latency is an objective or bounded, it is that of the networks as they are deployed, by a latency `table`: a file,
+    a name in the user's folder, or the newest that fits this machine.
+    """
     check_ground(supernet, plan, "a search", ("method", "space", "data"))
     check_finished(supernet)
     setting, method = trained(supernet, plan)
+    found = None
+    if LATENCY in (*objectives, *bounds):
+        found = table_for(plan.space, deployed(setting), table, Conditions())
+        setting = priced(setting, found)
+    elif table is not None:
+        raise BadInput("--table has no effect without --objective latency or --max latency=MS")
     objectives_for(objectives, setting, method)
-    method.searcher([], limits_for(bounds, setting.space))  # a limit that nothing meets is refused before a run is made
+    method.searcher([], limits_for(bounds, setting))  # a limit that nothing meets is refused before a run is made
     run = new_run(
         "search", f"search_{plan.method}_{plan.space}_{plan.data}", setting, out,
         supernet=str(supernet.path.resolve()), basis=basis(supernet), objectives=list(objectives), limits=dict(bounds),
     )  # fmt: skip
+    if found is not None:
+        found.write(run.path / TABLE)
     return continue_search(run, setting, method, progress)
 
 
 def continue_search(run: Run, setting: Setting, method: Any, progress: Progress) -> Run:
+    if setting.latency is None and (run.path / TABLE).exists():
+        setting = priced(setting, LatencyTable.read(run.path / TABLE))
     objectives = objectives_for(run.record["objectives"], setting, method)
-    searcher = method.searcher(objectives, limits_for(run.record["limits"], setting.space))
+    searcher = method.searcher(objectives, limits_for(run.record["limits"], setting))
     return work(run, lambda: drive(searcher, setting.space, objectives, method.budget, run, progress))
 
 
@@ -73,11 +99,22 @@ def signs(run: Run) -> list[Objective]:
     return [Objective(name, "min", lambda archs: []) for name in run.record["objectives"]]
 
 
+def derived(run: Run, ranked: bool) -> str:
+    """The one network that a bi-level search came to."""
+    if ranked:
+        raise BadInput(f"{run.name} came to one network, not to a front: leave --best and --knee out")
+    if "result" not in run.record:
+        raise BadInput(f"{run.path} has not come to a network yet; `nas runs resume {handle(run)}` goes on with it")
+    return run.record["result"]["arch"]
+
+
 def choose(run: Run, best: int | None = None, at_knee: bool = False, arch: str | None = None) -> str:
     """The architecture to retrain: `arch` itself, the K-th best of the front in its first objective, or its knee."""
     if arch is not None:
-        space = space_of(Plan.from_record(run.record["plan"]))
+        space = space_of(Plan.from_record(run.record["plan"]).as_deployed())
         return space.describe(space.parse(arch))
+    if run.record["kind"] == "bilevel":
+        return derived(run, best is not None or at_knee)
     if run.record["kind"] != "search":
         raise BadInput(f"{run.path} is a {run.record['kind']} run: name a search run, or an architecture with --arch")
     found = front(run)

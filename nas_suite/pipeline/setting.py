@@ -2,7 +2,7 @@
 
 import platform
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -11,26 +11,29 @@ from typing import Any
 
 import torch
 
+from nas_suite.cost import Cost
 from nas_suite.data import DATA
 from nas_suite.data.images import Splits
 from nas_suite.data.sets import DataSet
 from nas_suite.engine import Compute
 from nas_suite.errors import BadInput, Interrupted
 from nas_suite.ground import check_images
+from nas_suite.latency.table import LatencyTable
 from nas_suite.method import Method, Problem
 from nas_suite.methods import METHODS
 from nas_suite.plan import PATHS, Plan
 from nas_suite.registry import checked, defaults, settable
 from nas_suite.run import Run
-from nas_suite.space import SearchSpace
+from nas_suite.space import ElasticSpace, SearchSpace
 from nas_suite.spaces import SPACES
 from nas_suite.standalone import Recipe
 
+TABLE = "latency.json"  # of a run: the latency table that it went by
 RESIDENT = 4 << 30  # images of fewer bytes lie on the device as a whole
 
 
 def new_run(kind: str, stem: str, setting: "Setting", out: Path | None, **more: Any) -> Run:
-    """A fresh run of a kind (supernet, search, retrain), numbered under `runs_root` unless `out` names its folder."""
+    """A fresh run of a kind (supernet, search, bilevel, retrain), numbered under `runs_root` unless `out` names its folder."""
     now = datetime.now().isoformat(timespec="milliseconds")
     record = {
         "schema": 1, "kind": kind, "status": "running", "created": now, "plan": settled(setting).record(),
@@ -54,19 +57,21 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Setting:
-    """All that a plan stands for, built: data, splits without test images, the space that fits them, where to compute."""
+    """All that a plan stands for, built: data, splits without test images, the space that fits them, where to compute, and
+    the latency of its networks as they are deployed, where that is asked for."""
 
     plan: Plan
     data: DataSet
     splits: Splits
     space: SearchSpace
     compute: Compute
+    latency: Cost | None = None
 
     @property
     def problem(self) -> Problem:
         s, device = self.splits, self.compute.device
         train, val = (images.to(device) if images.x.numel() < RESIDENT else images for images in (s.train, s.val))
-        return Problem(self.space, train, val, s.mean, s.std, self.compute, self.plan.seed)
+        return Problem(self.space, train, val, s.mean, s.std, self.compute, self.plan.seed, self.latency)
 
 
 def typed(plan: Plan) -> Plan:
@@ -79,6 +84,7 @@ def typed(plan: Plan) -> Plan:
         "method": (method, f"method {plan.method!r}"),
         "space": (space, f"space {plan.space!r}"),
         "data": (DATA.load(plan.data), f"data {plan.data!r}"),
+        "deploy": (space, f"deploy, a space {plan.space!r},"),
         "retrain": (Recipe, "retrain"),
     }
     values = {part: checked(cls, what, plan.part(part)) for part, (cls, what) in parts.items()}
@@ -130,6 +136,29 @@ def space_for(plan: Plan, splits: Splits) -> SearchSpace:
     return SPACES.build(plan.space, {**asked, **fit})
 
 
+def deployed(setting: Setting) -> SearchSpace:
+    """The space of the networks as they are deployed; BadInput where that offers other decisions than are searched."""
+    plan, space = setting.plan, setting.space
+    found = SPACES.build(plan.space, {**{name: getattr(space, name) for name in settable(type(space))}, **plan.part("deploy")})
+    if decisions(found) != decisions(space):
+        said = ", ".join(f"deploy.{name}" for name in plan.part("deploy"))
+        raise BadInput(f"{said}: networks are deployed with other choices than are searched; set these in space alone")
+    return found
+
+
+def priced(setting: Setting, table: LatencyTable) -> Setting:
+    """The setting with the latency of its networks as they are deployed, by a table."""
+    return replace(setting, latency=table.cost(deployed(setting)))
+
+
+def decisions(space: SearchSpace) -> list[tuple[str, ...]]:
+    """The options of all variables; of an elastic space those of operations and depths, for widths follow the channels."""
+    count = len(space.variables)
+    if isinstance(space, ElasticSpace):
+        count = space.stages[-1].stop + len(space.stages)
+    return [variable.labels for variable in space.variables[:count]]
+
+
 def space_of(plan: Plan) -> SearchSpace:
     """The plan's space as its record describes it, without opening any data."""
     return SPACES.build(plan.space, plan.part("space"))
@@ -171,21 +200,30 @@ def work(run: Run, job: Any) -> Run:
         return run.update(status="done", error=None, **result)
 
 
-def check_ground(origin: Run, plan: Plan, deed: str, names: Sequence[str]) -> None:
-    """BadInput where a plan differs from its origin's in one of these names, or in settings of its space or its data."""
-    former = Plan.from_record(origin.record["plan"])
+def check_ground(origin: Run, plan: Plan, deed: str, names: Sequence[str], former: Plan | None = None) -> None:
+    """BadInput where a plan differs in one of these names, or in settings of its space or its data, from `former`, which is its
+    origin's where nothing is given."""
+    former = former or Plan.from_record(origin.record["plan"])
     refusal = f"{origin.name} was made with {{}} = {{!r}}; {deed} of it cannot have {{!r}}: leave it out".format
     for name in names:
         if getattr(former, name) != getattr(plan, name):
             raise BadInput(refusal(name, getattr(former, name), getattr(plan, name)))
-    for part, cls in (("space", SPACES.load(plan.space)), ("data", DATA.load(plan.data))):
-        was, wanted = (checked(cls, f"{part} {getattr(plan, part)!r}", p.part(part)) for p in (former, plan))
-        for name, value in wanted.items():
-            if lasting(value) != lasting(was.get(name)):
-                raise BadInput(refusal(f"{part}.{name}", was.get(name), value))
+    for part in ("space", "data"):
+        for name, was, wanted in differing(part, former, plan):
+            raise BadInput(refusal(f"{part}.{name}", was, wanted))
     if "method" in names:
         cls, what = METHODS.load(plan.method), f"method {plan.method!r}"
         was, wanted = ({**defaults(cls), **checked(cls, what, p.part("method"))} for p in (former, plan))
         for name in cls.ground:
             if was[name] != wanted[name]:
                 raise BadInput(refusal(f"method.{name}", was[name], wanted[name]))
+
+
+def differing(part: str, former: Plan, plan: Plan) -> Iterator[tuple[str, Any, Any]]:
+    """The settings that a plan gives of its space or its data and that were others in a former plan, which spells out all."""
+    name = getattr(plan, part)
+    cls, what = {"space": SPACES, "data": DATA}[part].load(name), f"{part} {name!r}"
+    was, wanted = (checked(cls, what, p.part(part)) for p in (former, plan))
+    for setting, value in wanted.items():
+        if lasting(value) != lasting(was.get(setting)):
+            yield setting, was.get(setting), value

@@ -1,11 +1,13 @@
 """The headline of a report: what was found, in a sentence, in figures and as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
 from nas_suite.data import DATA
+from nas_suite.plan import FIT
 from nas_suite.registry import defaults
 from nas_suite.report.drawing import caption, drawing
 from nas_suite.report.made import Made
@@ -18,7 +20,6 @@ from nas_suite.space import SupernetSpace
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
 BY_NO_METHOD = ("rank", "table")
-FIT = ("image_size", "channels", "classes")  # settings of a space that its images decide
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def headline(
     if finished := [ranked for ranked in rankings if ranked.result]:
         return of_ranking(finished[-1], told)
     last = told.runs[-1]
+    if last.record["kind"] == "bilevel" and "result" in last.record:
+        return of_derived(over(last), last, last.record["result"])
     if benches and benches[-1].run is last and benches[-1].networks:
         return of_bench(benches[-1])
     return of_run(over(last), last)
@@ -194,6 +197,20 @@ def of_bench(made: Made) -> Headline:
     following = f"nas rank --bench {quoted(made.bench)}" if done else f"nas runs resume {quoted(made.run.name)}"
     shown = picture(Network(best.arch, made.run))
     return Headline(over(made.run), title, "Shown is the best of them.", tiles, shown, best.arch, following)
+
+
+def of_derived(over: str, run: Run, result: Mapping[str, Any]) -> Headline:
+    """Of the network that was derived for a latency."""
+    title = f"{result['predicted_ms']:.2f} ms for a target of {result['target_ms']:g} ms"
+    measured = result["measured_ms"]
+    tiles = [
+        Tile("predicted", f"{result['predicted_ms']:.2f} ms", "by the latency table"),
+        Tile("measured", "–" if measured is None else f"{measured:.2f} ms", result["unmeasured"] or "the whole network"),
+        Tile("parameters", count(result["params"]), ""),
+        Tile("multiply-adds", count(result["macs"]), ""),
+    ]
+    shown = picture(Network(result["arch"], run))
+    return Headline(over, title, "", tiles, shown, result["arch"], f"nas retrain {quoted(run.name)}")
 
 
 def of_run(over: str, run: Run) -> Headline:

@@ -162,7 +162,11 @@ def random_networks(told: Story) -> list[Section]:
 
 def training(told: Story) -> list[Section]:
     found = []
-    for kind, title in (("supernet", "Training the supernet"), ("retrain", "Training from scratch")):
+    for kind, title in (
+        ("supernet", "Training the supernet"),
+        ("bilevel", "Searching for a latency"),
+        ("retrain", "Training from scratch"),
+    ):
         runs = told.of(kind)
         charts = figures.curves(kind, runs)
         if charts:

@@ -17,7 +17,7 @@ from nas_suite.report.words import Number, objective
 from nas_suite.run import LOG, ROWS, Run
 from nas_suite.space import SearchSpace, Sketch
 
-KINDS = ("table", "supernet", "rank", "search", "retrain")
+KINDS = ("table", "supernet", "rank", "search", "bilevel", "retrain")
 SOURCES = ("supernet", "origin")
 LINES = {"rank": SCORES, "table": ROWS}
 STATISTICS = "statistics.json"
@@ -75,7 +75,8 @@ def sources(run: Run) -> list[str]:
 def space_of(run: Run) -> SearchSpace | None:
     """The space of a run; None where it is not on this machine or has changed."""
     try:
-        return pipeline.space_of(Plan.from_record(run.record["plan"]))
+        plan = Plan.from_record(run.record["plan"])
+        return pipeline.space_of(plan.with_settings("space", plan.part("deploy")) if run.record["kind"] == "bilevel" else plan)
     except BadInput:
         return None
 

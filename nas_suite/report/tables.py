@@ -20,6 +20,7 @@ LOGGED: dict[str, tuple[str, Callable[[Number], str]]] = {
 COUNTS = {
     "supernet": ("space", "data", "method"),
     "search": ("space", "data", "method"),
+    "bilevel": ("space", "data", "method", "deploy"),
     "retrain": ("space", "data", "retrain"),
     "rank": ("space",),
     "table": ("space", "data", "retrain"),
@@ -29,10 +30,12 @@ COUNTS = {
 TITLES = {
     "supernet": "supernet training",
     "search": "search",
+    "bilevel": "search for a latency",
     "retrain": "retraining",
     "rank": "ranking",
     "table": "benchmark",
 }
+WORDS = {"retrain": "Retraining", "deploy": "Deployment"}
 DID = {"search": ("network", "evaluated"), "rank": ("score", "found"), "table": ("training", "done")}
 """What a run does piece by piece; others train epochs."""
 
@@ -176,9 +179,9 @@ def settings(runs: Sequence[Run]) -> list[Part]:
     for kind, asked in ASKED.items():
         found = {run.name: asked(run.record) for run in runs if run.record["kind"] == kind}
         parts.append(compared(TITLES[kind].capitalize(), found))
-    for title in ("method", "space", "data", "retrain"):
+    for title in ("method", "space", "data", "deploy", "retrain"):
         values = {run.name: plan["settings"].get(title, {}) for run, plan in plans if title in COUNTS[run.record["kind"]]}
-        parts.append(compared("Retraining" if title == "retrain" else title.capitalize(), values))
+        parts.append(compared(WORDS.get(title, title.capitalize()), values))
     return [part for part in parts if part.rows]
 
 

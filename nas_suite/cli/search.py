@@ -1,0 +1,224 @@
+"""`nas search`: a trained supernet searched for the best networks, or a network derived that meets a latency."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas_suite.cli.answer import note
+from nas_suite.cli.common import (
+    SETTINGS,
+    BatchSize,
+    CalibImages,
+    Config,
+    Device,
+    Epochs,
+    Json,
+    Lr,
+    MethodName,
+    Out,
+    Precision,
+    Recipe,
+    Seed,
+    Sets,
+    bounds,
+    complete_data,
+    complete_run,
+    example,
+)
+from nas_suite.cli.latency import complete_table
+from nas_suite.cli.progress import watching
+from nas_suite.cli.train import WORK, finished, images_a_step
+from nas_suite.errors import BadInput
+from nas_suite.run import handle, newest, run_at
+
+app = typer.Typer()
+SUPERNET, LATENCY = "Search of a trained supernet (mixpath, spos, fairnas)", "Search for a latency (tfnas)"
+SEARCHED = ("run", "budget", "objective", "max", "calib-images")
+DERIVED = (
+    "latency",
+    "data",
+    "config",
+    "epochs",
+    "batch-size",
+    "lr",
+    "threads",
+    "second-path",
+    "depth",
+    "no-elastic",
+    "no-measure",
+)
+
+
+@app.command(
+    rich_help_panel=WORK,
+    epilog=example(
+        "nas search mixpath --budget 640 --max macs=300M",
+        "nas search mixpath --objective error --objective latency --max latency=12",
+        "nas search tfnas --latency 15",
+        "nas search tfnas --latency 15 --table gpu.json --recipe tfnas-imagenet100 --set data.path=~/imagenet100",
+    ),
+)
+def search(
+    method: MethodName,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="The trained supernet.",
+            show_default="the newest that fits",
+            autocompletion=complete_run,
+            rich_help_panel=SUPERNET,
+        ),
+    ] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="How many networks to evaluate.", rich_help_panel=SUPERNET)] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to minimise: error, macs, params, latency. Repeatable.",
+            show_default="error and macs",
+            rich_help_panel=SUPERNET,
+        ),
+    ] = None,
+    most: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max",
+            metavar="COST=NUMBER",
+            help="An upper bound, such as macs=300M or latency=12 (ms). Repeatable.",
+            rich_help_panel=SUPERNET,
+        ),
+    ] = None,
+    calib_images: CalibImages = None,
+    latency: Annotated[
+        str | None,
+        typer.Option(metavar="MS", help="The latency that the network is to meet.", rich_help_panel=LATENCY),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="What to search on, a data set of `nas data list`.", autocompletion=complete_data, rich_help_panel=LATENCY
+        ),
+    ] = None,
+    second_path: Annotated[
+        str | None,
+        typer.Option(help="The second path of a step: random, gumbel, max, min or none.", rich_help_panel=LATENCY),
+    ] = None,
+    depth: Annotated[
+        str | None,
+        typer.Option(help="sink: decided by itself, stage by stage; skip: as one more operation.", rich_help_panel=LATENCY),
+    ] = None,
+    no_elastic: Annotated[
+        bool, typer.Option("--no-elastic", help="Leave widths as they are.", rich_help_panel=LATENCY)
+    ] = False,
+    no_measure: Annotated[
+        bool, typer.Option("--no-measure", help="Do not measure the network that was found.", rich_help_panel=LATENCY)
+    ] = False,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that train.", rich_help_panel=SETTINGS)] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE",
+            help="A latency table: its file, or its name in `nas latency list`.",
+            show_default="the newest of this machine; tfnas measures one where there is none",
+            autocompletion=complete_table,
+        ),
+    ] = None,
+    recipe: Recipe = None,
+    config: Config = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Search a trained supernet for the networks that are best in all objectives and within all bounds; or, with tfnas, train
+    one, derive the network that meets a latency, and measure it.
+
+    Without --recipe, --config or --data, tfnas searches on handwritten digits, for images of 224 px on this processor.
+    """
+    from nas_suite.methods import METHODS
+
+    derives = METHODS.load(method).derives
+    given = {
+        "run": run, "budget": budget, "objective": objective, "max": most, "calib-images": calib_images, "latency": latency,
+        "data": data, "config": config, "epochs": epochs, "batch-size": batch_size, "lr": lr, "threads": threads,
+        "second-path": second_path, "depth": depth, "no-elastic": no_elastic or None, "no-measure": no_measure or None,
+    }  # fmt: skip
+    for name in SEARCHED if derives else DERIVED:
+        if given[name] is not None:
+            raise BadInput(f"--{name} has no meaning for nas search {method}; nas search --help says which options have")
+    names = {"seed": seed, "device": device, "precision": precision}
+    if derives:
+        told = {"depth_by": depth}
+        words = [*(sets or ()), *(f"space.{name}={word}" for name, word in told.items() if word is not None)]
+        own = {"latency": latency, "epochs": epochs, "batch_size": batch_size, "lr": lr, "second_path": second_path}
+        own |= {"elastic": False if no_elastic else None}
+        plan = planned(method, recipe, config, words, {**names, "data": data, "threads": threads}, own)
+        derive(plan, table, not no_measure, out, as_json)
+    else:
+        own = {"budget": budget, "calib_images": calib_images}
+        search_supernet(method, run, objective, bounds(most or ()), (recipe, sets or []), {**names, **own}, table, out, as_json)
+
+
+def search_supernet(
+    method: str,
+    run: str | None,
+    objective: list[str] | None,
+    limits: dict[str, float],
+    sources: tuple[str | None, list[str]],
+    flags: dict[str, Any],
+    table: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from nas_suite import pipeline
+    from nas_suite.plan import Plan, compose
+
+    supernet = newest("supernet", method) if run is None else run_at(run)
+    plan = Plan.from_record(supernet.record["plan"])
+    if plan.method != method:
+        raise BadInput(f"{handle(supernet)} was trained with {plan.method}, not {method}: nas search {plan.method} --run …")
+    plan = compose(plan, sources[0], None, sources[1], **flags)
+    note(f"searching the supernet {handle(supernet)}")
+    with watching("search", "networks") as progress:
+        found = pipeline.search_supernet(supernet, plan, objective or ("error", "macs"), limits, out, progress, table)
+    finished("search", found, as_json)
+
+
+def planned(
+    method: str, recipe: str | None, config: Path | None, sets: list[str], names: dict[str, Any], own: dict[str, Any]
+) -> Any:
+    """The plan of a search that trains by itself: by the method's recipe for digits where nothing else is said."""
+    from nas_suite.methods import METHODS
+    from nas_suite.plan import Plan, compose, recipes
+    from nas_suite.registry import Typed
+    from nas_suite.spaces import SPACES
+
+    fit = [name for name in SPACES.names() if issubclass(SPACES.load(name), METHODS.load(method).needs)]
+    demo = f"{method}-digits"
+    if recipe is None and config is None and names["data"] is None and demo in (r.name for r in recipes()):
+        recipe = demo
+    typed = {name: Typed(word) if isinstance(word, str) else word for name, word in own.items() if word is not None}
+    return compose(Plan(method=method, space=fit[0]), recipe, config, sets, method=method, **names, **typed)
+
+
+def derive(plan: Any, table: str | None, measure: bool, out: Path | None, as_json: bool) -> None:
+    from nas_suite import pipeline
+
+    each = images_a_step(plan, "method")
+    with watching("latency table", "blocks") as progress:
+        found = pipeline.latency_table(plan, table, progress)
+    note(f"latencies of {found.conditions.device} by {found.where}")
+    note(f"searching {plan.space} with {plan.method} on {plan.data}")
+
+    def told(one: pipeline.Round) -> None:
+        note(f"measured {one.measured_ms:.2f} ms, predicted {one.predicted_ms:.2f} ms: {one.arch}")
+
+    with watching("search", "images", each) as progress:
+        run = pipeline.derive(plan, found, measure, out, progress, told)
+    finished("search", run, as_json)

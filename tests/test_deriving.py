@@ -1,0 +1,292 @@
+"""A search for a latency from the command line to a network: its run, its measurements, what it refuses, retraining."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import nas, train
+
+from nas_suite import pipeline
+from nas_suite.latency import backends, machine
+from nas_suite.latency.conditions import Conditions
+from nas_suite.latency.table import Curve, LatencyTable, Point
+from nas_suite.latency.timer import Reading
+from nas_suite.pipeline.deriving import Round, closed_loop
+from nas_suite.pipeline.setting import deployed, prepare
+from nas_suite.plan import Plan, compose
+from nas_suite.run import LOG, Run, run_at
+from nas_suite.space import Block, SearchSpace
+from nas_suite.target import Choice, Target
+
+SETS = [
+    "data.size=8", "data.limit=64", "space.width=0.1", "space.width_step=4", "deploy.width=0.2", "deploy.image_size=32",
+    "deploy.small=true", "method.epochs=3", "method.warmup_epochs=1", "method.batch_size=16", "retrain.epochs=1",
+    "retrain.batch_size=32", "retrain.warmup_epochs=0", "retrain.ema=0",
+]  # fmt: skip
+WORDS = [word for setting in SETS for word in ("--set", setting)]
+
+
+def planned(*sets: str, **flags: Any) -> Plan:
+    return compose(Plan(precision="fp32"), "tfnas-digits", sets=[*SETS, *sets], **flags)
+
+
+def ms_of(block: Block) -> float:
+    """What a block takes on the device of these tests."""
+    return (0.01 + 1e-5 * block.width * block.input[1]) if block.family else 0.1
+
+
+def table_of(space: SearchSpace, device: str = "a toy") -> LatencyTable:
+    """All blocks of a space on that device."""
+    families: dict[str, list[Block]] = {}
+    for block in space.pieces():
+        families.setdefault(block.family, []).append(block)
+    alone = {block.key: Point(ms_of(block)) for block in families.pop("", [])}
+    curves = {}
+    for name, blocks in families.items():
+        ascending = sorted(blocks, key=lambda block: block.width)
+        curves[name] = Curve(tuple(b.width for b in ascending), tuple(map(ms_of, ascending)))
+    conditions = Conditions(device, 1, 1, "fp32", space.image_size, "torch")
+    return LatencyTable(conditions, "2026-01-01T00:00:00", curves, alone)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the deployed space, of a device that is not here."""
+    path = tmp_path_factory.mktemp("tables") / "toy.json"
+    table_of(deployed(prepare(planned()))).write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def target(table: Path) -> float:
+    low, high = Target(LatencyTable.read(table).cost(deployed(prepare(planned()))), 1.0).span
+    return round((low + high) / 2, 3)
+
+
+@pytest.fixture
+def here(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The table as this machine's own; networks take a tenth and 0.01 ms more than it says."""
+    device = machine.called(machine.place("cpu"))
+    space: Any = deployed(prepare(planned()))
+    path = tmp_path / "here.json"
+    own = table_of(space, device).write(path)
+    cost, seen = own.cost(space), []
+
+    def timed(module: Any, shape: tuple[int, ...], under: Conditions, *_: object) -> Reading:
+        seen.append((shape, under))
+        return Reading(1.1 * cost.total(space.parse(module.arch)) + 0.01, 0.0, 10)
+
+    def network(self: Any, arch: tuple[int, ...]) -> Any:
+        module = real(self, arch)
+        module.arch = self.describe(arch)
+        return module
+
+    real = type(space).network
+    monkeypatch.setattr(type(space), "network", network)
+    monkeypatch.setattr(backends, "timed", timed)
+    return path
+
+
+def test_one_command_finds_a_network_that_meets_the_latency(table: Path, target: float) -> None:
+    said = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, "--json")
+    result = said.data["result"]
+    assert target * (1 - 5e-3) <= result["predicted_ms"] <= target * (1 + 1e-9)
+    assert (result["measured_ms"], result["rounds"]) == (None, [])
+    assert result["unmeasured"].startswith("the table is of a toy, this machine has")
+    run = Run.open(Path(said.data["run"]["path"]))
+    assert run.record["kind"] == "bilevel"
+    space = deployed(prepare(planned()))
+    assert space.describe(space.parse(result["arch"])) == result["arch"]
+    assert LatencyTable.read(run.path / "latency.json").cost(space).total(space.parse(result["arch"])) == pytest.approx(
+        result["predicted_ms"]
+    )
+    lines = run.epochs()
+    assert [("network" in line) for line in lines] == [False, True, True]
+    assert lines[-1]["network"] == result["arch"]
+    assert f"nas retrain {run.name}" in said.err
+
+
+def test_what_a_run_shows_and_that_retraining_takes_its_network(table: Path, target: float) -> None:
+    found = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, "--json").data
+    name, arch = found["run"]["name"], found["result"]["arch"]
+    shown = nas("runs", "show", name)
+    assert arch in shown.out
+    assert "not measured: the table is of a toy" in shown.out
+    assert f"{found['result']['predicted_ms']:.2f} ms" in nas("runs", "list").out
+    assert nas("runs", "resume", name, "--json").data["result"] == found["result"]
+    assert "front" in nas("retrain", name, "--knee").error
+    made = nas("retrain", name, "--json").data
+    assert made["arch"] == arch
+    run = run_at(made["run"]["name"])
+    assert run.record["plan"]["settings"]["space"]["width"] == 0.2
+    assert run.record["plan"]["settings"]["space"]["image_size"] == 8
+    about = pipeline.load(run.path)[1]
+    assert about["arch"] == arch
+    other = nas("retrain", name, "--set", "data.size=16", "--json").data
+    assert run_at(other["run"]["name"]).record["plan"]["settings"]["space"]["image_size"] == 16
+    assert nas("report", name, "--json").code == 0
+
+
+@pytest.mark.slow
+def test_on_its_own_device_the_network_is_measured_and_mended(here: Path, target: float) -> None:
+    said = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--json")
+    result = said.data["result"]
+    assert result["unmeasured"] == ""
+    assert 2 <= len(result["rounds"]) <= 5
+    assert result["measured_ms"] == pytest.approx(target, rel=1e-2)
+    assert result["measured_ms"] == pytest.approx(1.1 * result["predicted_ms"] + 0.01)
+    assert said.err.count("measured ") == len(result["rounds"])
+    plain = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--no-measure", "--json").data["result"]
+    assert plain["unmeasured"] == "not asked for"
+    assert plain["predicted_ms"] == pytest.approx(target, rel=5e-3)
+    fixed = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--no-elastic", "--json").data["result"]
+    assert len(fixed["rounds"]) == 1
+
+
+def loop(target: Target, device: Any, elastic: bool = True) -> tuple[list[Round], Any]:
+    told: list[Round] = []
+    choice = Choice((3,) * 18, (1, 2, 3, 3, 3, 0))
+    widths, _ = target.scaled(choice, target.start)
+    rounds, arch = closed_loop(target, choice, widths, device, told.append, elastic)
+    assert rounds == told
+    return rounds, arch
+
+
+def test_the_loop_ends_where_it_is_near_or_after_five_rounds(table: Path) -> None:
+    cost = LatencyTable.read(table).cost(deployed(prepare(planned())))
+    start = Target(cost, 1.0)
+    low, high = start.reach(Choice((3,) * 18, (1, 2, 3, 3, 3, 0)))
+    found = Target(cost, (low + high) / 2)
+    rounds, _ = loop(found, cost.total)
+    assert len(rounds) == 1
+    rounds, arch = loop(found, lambda a: 1.04 * cost.total(a))
+    assert 2 <= len(rounds) <= 5
+    assert 1.04 * cost.total(arch) == pytest.approx(found.ms, rel=1e-2)
+    for last in rounds[1:]:
+        assert last.predicted_ms == pytest.approx(found.ms, rel=1e-2)
+    noise = random.Random(0)
+    rounds, arch = loop(found, lambda a: cost.total(a) * noise.choice((0.8, 1.25)))
+    assert len(rounds) <= 5
+    nearest = min(rounds, key=lambda r: abs(r.measured_ms - found.ms))
+    assert found.space.describe(arch) == nearest.arch
+    rounds, _ = loop(found, lambda a: 10 * cost.total(a))  # beyond what these operations reach: the least widths, once
+    assert len(rounds) == 2
+
+
+@pytest.mark.slow
+def test_a_search_that_was_stopped_goes_on_to_the_same_network(table: Path, target: float, tmp_path: Path) -> None:
+    plan, found = planned(latency=target), LatencyTable.read(table)
+    whole = pipeline.derive(plan, found, out=tmp_path / "whole")
+    steps = 4
+    for stop in (3, steps, 2 * steps - 1):
+
+        def killer(done: int, total: int, figures: Any, at: int = stop) -> None:
+            if done == at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(Exception, match="SIGINT"):
+            pipeline.derive(plan, found, out=tmp_path / str(stop), progress=killer)
+        again = pipeline.resume(Run.open(tmp_path / str(stop)))
+        assert again.record["result"] == whole.record["result"]
+        logs = [[{k: v for k, v in line.items() if "second" not in k} for line in run.lines(LOG)] for run in (again, whole)]
+        assert logs[0] == logs[1]
+
+
+@pytest.mark.slow
+def test_the_same_seed_finds_the_same_and_another_may_not(table: Path, target: float, tmp_path: Path) -> None:
+    found = LatencyTable.read(table)
+    runs = [
+        pipeline.derive(planned(latency=target, seed=seed), found, out=tmp_path / str(at)) for at, seed in enumerate((0, 0, 1))
+    ]
+    networks = [run.record["result"]["arch"] for run in runs]
+    assert networks[0] == networks[1] != networks[2]
+
+
+@pytest.mark.parametrize("text", ["fast", "-1", "0", "nan", "inf", ""])
+def test_a_target_that_is_no_latency_is_refused(table: Path, text: str) -> None:
+    said = nas("search", "tfnas", f"--latency={text}", "--table", table, *WORDS)
+    assert said.code == 2
+    assert "latency" in said.error
+
+
+def test_a_target_that_no_network_reaches_is_refused_before_anything_is_made(table: Path, tmp_path: Path) -> None:
+    low, high = Target(LatencyTable.read(table).cost(deployed(prepare(planned()))), 1.0).span
+    for target in (low / 2, high * 2):
+        said = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, "--out", tmp_path / "run")
+        assert said.code == 4
+        assert f"{low:.2f} to {high:.2f} ms" in said.error
+        assert not (tmp_path / "run").exists()
+
+
+def test_options_of_the_other_kind_of_search_are_refused(table: Path) -> None:
+    for words in (("--budget", 3), ("--run", "x"), ("--objective", "macs"), ("--max", "macs=3M"), ("--calib-images", 9)):
+        assert f"{words[0]} has no meaning" in nas("search", "tfnas", "--latency", 1, *words).error
+    for words in (("--latency", 3), ("--epochs", 3), ("--second-path", "max"), ("--no-elastic",), ("--no-measure",)):
+        assert f"{words[0]} has no meaning" in nas("search", "mixpath", *words).error
+    assert "nas search tfnas" in nas("train-supernet", "tfnas", "--recipe", "tfnas-digits").error
+
+
+def test_a_deployment_that_offers_other_choices_is_refused(table: Path) -> None:
+    said = nas("search", "tfnas", "--latency", 1, "--table", table, *WORDS, "--set", "deploy.se=false")
+    assert "other choices" in said.error
+    assert "deploy" in nas("search", "tfnas", "--latency", 1, "--set", "deploy.widht=2").error
+
+
+def test_flags_reach_their_settings(table: Path, target: float) -> None:
+    words = ("--second-path", "none", "--depth", "skip", "--no-elastic", "--epochs", 2, "--lr", 0.01, "--seed", 3)
+    said = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, *words, "--json")
+    plan = run_at(said.data["run"]["name"]).record["plan"]
+    assert plan["seed"] == 3
+    settings = plan["settings"]["method"]
+    assert (settings["second_path"], settings["elastic"], settings["epochs"], settings["lr"]) == ("none", False, 2, 0.01)
+    assert plan["settings"]["space"]["depth_by"] == "skip"
+    assert said.data["result"]["arch"].count("/") == 5
+
+
+def test_a_table_is_measured_where_there_is_none(monkeypatch: pytest.MonkeyPatch, target: float) -> None:
+    asked = []
+
+    def build(name: str, settings: dict[str, Any], under: Conditions, device: str, budget: float, *_: object) -> LatencyTable:
+        asked.append((name, settings["width"], settings["image_size"], budget))
+        return table_of(deployed(prepare(planned())))
+
+    monkeypatch.setattr("nas_suite.pipeline.latencies.build", build)
+    assert nas("search", "tfnas", "--latency", target, *WORDS, "--json").code == 0
+    assert asked == [("tfnas", 0.2, 32, 300.0)]
+
+
+def test_without_a_word_of_data_it_is_the_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = []
+    monkeypatch.setattr("nas_suite.cli.search.derive", lambda plan, *_: plans.append(plan))
+    nas("search", "tfnas", "--latency", 15)
+    nas("search", "tfnas", "--latency", 15, "--data", "cifar10")
+    assert [(plan.recipe, plan.data, plan.space, plan.part("method")["latency"]) for plan in plans] == [
+        ("tfnas-digits", "digits", "tfnas", "15"), ("", "cifar10", "tfnas", "15"),
+    ]  # fmt: skip
+    assert plans[0].part("deploy")["image_size"] == 224
+
+
+def test_latency_is_an_objective_and_a_bound_of_a_supernet_search(tmp_path: Path) -> None:
+    folder = tmp_path / "supernet"
+    assert train(folder).code == 0
+    space = pipeline.space_of(Plan.from_record(Run.open(folder).record["plan"]))
+    table = tmp_path / "s1.json"
+
+    def ms(block: Block) -> float:
+        return 0.05 + 0.001 * len(block.key)
+
+    points = {block.key: Point(ms(block)) for block in space.pieces()}
+    made = LatencyTable(Conditions("a toy", 1, 1, "fp32", space.image_size, "torch"), "2026-01-01T00:00:00", {}, points)
+    cost = made.write(table).cost(space)
+    bound = sorted(cost.total(space.sample(random.Random(i))) for i in range(20))[10]
+    words = ("--objective", "error", "--objective", "latency", "--max", f"latency={bound}", "--table", table)
+    found = nas("search", "mixpath", "--run", folder, *words, "--json").data
+    assert found["objectives"] == ["error", "latency"]
+    for entry in found["front"]:
+        assert entry["values"]["latency"] == pytest.approx(cost.total(space.parse(entry["arch"])))
+        assert entry["values"]["latency"] <= bound * (1 + 1e-12)
+    assert pipeline.resume(Run.open(Path(found["run"]["path"]))).record["status"] == "done"
+    assert "no effect" in nas("search", "mixpath", "--run", folder, "--table", table).error
+    assert nas("search", "mixpath", "--run", folder, "--objective", "latency").code == 3
+    assert "latency" not in nas("search", "mixpath", "--run", folder, "--max", "weight=3").error
