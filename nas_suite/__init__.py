@@ -21,6 +21,8 @@ _PUBLIC = {
     "rank_networks": "nas_suite.pipeline",
     "train_supernet": "nas_suite.pipeline",
     "search_supernet": "nas_suite.pipeline",
+    "latency_table": "nas_suite.pipeline",
+    "derive": "nas_suite.pipeline",
     "front": "nas_suite.pipeline",
     "retrain": "nas_suite.pipeline",
     "resume": "nas_suite.pipeline",

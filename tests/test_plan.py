@@ -95,13 +95,25 @@ OF_METHODS = {
     "crossover": (7, -1, math.nan),
     "mutation": (5, -1),
 }
+OF_DERIVING = {
+    "latency": (0, -1, math.inf, math.nan, True),
+    "choice_lr": (0, -1, math.nan),
+    "choice_momentum": (1, -0.1),
+    "choice_weight_decay": (-1, math.inf),
+    "latency_weight": (-1, math.nan),
+    "temperature": (0, -5, math.inf),
+    "temperature_decay": (0, 1.1, math.nan),
+    "least_share": (-0.1, 1.5),
+}
 OF_RETRAINING = {"ema": (1, 1.5, -1), "drop_path": (1, 2, -1)}
 
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_what_a_method_cannot_do_is_refused(name: str) -> None:
     method = METHODS.load(name)
-    refused(method, {setting: values for setting, values in (OUTSIDE | OF_METHODS).items() if setting in defaults(method)})
+    outside = {setting: values for setting, values in OUTSIDE.items() if setting in settable(method)}
+    assert len(outside) >= len(OUTSIDE) - method.derives
+    refused(method, outside | (OF_DERIVING if method.derives else OF_METHODS))
 
 
 def test_what_retraining_cannot_do_is_refused() -> None:
