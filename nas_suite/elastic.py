@@ -15,7 +15,7 @@ from nas_suite.layers import ACTIVATIONS, DropPath, PointwiseConv2d, SqueezeExci
 from nas_suite.space import Block, ElasticSupernet, Path, Stage
 from nas_suite.supernet import mix
 
-JOINED = 1 << 22  # numbers in joined features; of more, caches see nothing twice (benchmarks/LOG.md)
+JOINED = 1 << 22  # numbers that joined features may be; more leave the caches before they are read (benchmarks/LOG.md)
 
 
 class Bottleneck(nn.Module):
@@ -195,12 +195,8 @@ class StagedSupernet(ElasticSupernet):
         operations, depths, widths = self.read(path)
         stages = [Stage("stem", self.stem)]
         for number, stage in enumerate(self.layout):
-            runs = [
-                Stage(
-                    key(at, operations[at], widths[at]), partial(self.blocks[at], operation=operations[at], widths=widths[at])
-                )
-                for at in stage
-            ]
+            choices = ((at, operations[at], widths[at]) for at in stage)
+            runs = [Stage(key(at, op, row), partial(self.blocks[at], operation=op, widths=row)) for at, op, row in choices]
             depth = depths[number]
             if isinstance(depth, int):
                 stages += runs[: depth + 1]

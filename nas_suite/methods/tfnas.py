@@ -25,7 +25,7 @@ from nas_suite.space import Arch, ElasticSpace, ElasticSupernet, Path
 from nas_suite.supernet import frozen
 from nas_suite.target import Beliefs, Choice, Target, Widths
 
-ANOTHER = 1  # of a step's random draws: those of its second path
+ANOTHER, MIXED = 1, 2  # of a step's random draws: those of its second path, and those of all operations mixed
 
 
 @dataclass
@@ -178,7 +178,7 @@ class TFNAS(Method):
     def choose(self, batch: Batch, step: int, warmth: float) -> dict[str, float]:
         """A step of the choices on a validation batch, all operations mixed (train_search.py: 393-422)."""
         x, y = batch
-        noise = self.noise(step).to(x.device)
+        noise = self.noise(step, MIXED).to(x.device)
         operations = [((a + g[: len(a)]) / warmth).softmax(0) for a, g in zip(self.alphas, noise, strict=True)]
         depths = [beta.softmax(0) for beta in self.betas]
         with frozen(self.supernet), self.problem.compute.autocast():
