@@ -270,7 +270,7 @@ def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
 
 def runs_root() -> Path:
     """Where runs live: NAS_RUNS, or `runs` in the working directory."""
-    return Path(os.environ.get("NAS_RUNS") or "runs")
+    return Path(os.environ.get("NAS_RUNS") or "runs").expanduser()
 
 
 def quoted(word: str) -> str:

@@ -18,7 +18,7 @@ from typer.main import get_command
 from nas_suite import cli
 from nas_suite.cli import app, common, progress
 from nas_suite.cli.answer import Table, aligned, finite, short
-from nas_suite.run import TRIALS, Run
+from nas_suite.run import TRIALS, Run, runs_root
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLEST = "-".join(["e3k3"] * 12)
@@ -504,3 +504,11 @@ def test_the_module_is_the_command() -> None:
     done = python("-m", "nas_suite", "--version")
     assert done.stdout.startswith("nas-suite ")
     assert cli.main.__doc__
+
+
+def test_the_next_command_can_be_pasted_and_runs_may_lie_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = nas("spaces", "sample", "nasbench201", "-n", 1)
+    assert f"--arch '{said.out.strip()}'" in said.err
+    monkeypatch.setenv("NAS_RUNS", "~/runs")
+    assert runs_root() == Path.home() / "runs"
+    assert nas("rank", "--bench", "s4-digit").error.count("s4-digits") == 2

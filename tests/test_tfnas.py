@@ -382,8 +382,9 @@ def stripes(count: int, seed: int) -> Images:
 
 def searched(seed: int, second_path: str) -> tuple[Any, list[dict[str, Any]]]:
     """A search for a network for stripes, where one operation of four sees more than a pixel and costs next to nothing."""
-    space = Toy(inside=16, kinds=((1, 2), (3, 2), (1, 3), (1, 4)))
-    cost = Cost("latency", "ms", space, lambda b: 0.1 if b.key == "stem" else b.width * (0.0025 if "k3" in b.family else 0.005))
+    space = Toy(inside=32, kinds=((1, 2), (3, 2), (1, 3), (1, 4)))
+    rates = {True: 0.00125, False: 0.0025}  # ms a channel: a step of one is a third of a percent of the target at most
+    cost = Cost("latency", "ms", space, lambda b: 0.1 if b.key == "stem" else b.width * rates["k3" in b.family])
     problem = Problem(space, stripes(256, seed), stripes(128, seed + 100), (0.5,) * 3, (0.25,) * 3, seed=seed, latency=cost)
     settings = {
         "latency": 0.8, "epochs": 8, "warmup_epochs": 3, "batch_size": 16, "pad": 0, "flip": False, "lr": 0.05,

@@ -6,6 +6,7 @@ import typer
 
 from nas_suite.cli.answer import Table, answer, facts, note, short
 from nas_suite.cli.common import Architecture, Commands, Json, Sets, SpaceName, example, settings_of
+from nas_suite.run import quoted
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Search spaces: list them, look into one, draw architectures.")
 
@@ -64,4 +65,4 @@ def sample(
 
     found = catalogue.samples(name, settings_of("space", sets), count, seed)
     answer("spaces sample", found, as_json, found)
-    note(f"next: nas spaces show {name} --arch {found[0]}")
+    note(f"next: nas spaces show {name} --arch {quoted(found[0])}")

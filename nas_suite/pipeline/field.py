@@ -34,7 +34,7 @@ def bench(name: str) -> Table:
         return Table.open(found[name])
     if name in PUBLISHED:
         raise Missing(f"benchmark {name} is not on this machine: nas bench get {name}")
-    raise BadInput(f"unknown benchmark {name!r}{suggest(name, [*found, *PUBLISHED])}")
+    raise BadInput(f"unknown benchmark {name!r}{suggest(name, list(dict.fromkeys((*found, *PUBLISHED))))}")
 
 
 def space_of_table(table: Table) -> SearchSpace:
