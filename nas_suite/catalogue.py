@@ -14,7 +14,7 @@ from nas_suite.data import DATA
 from nas_suite.data.images import Images
 from nas_suite.data.sets import DataSet
 from nas_suite.errors import BadInput
-from nas_suite.registry import settable
+from nas_suite.registry import values_of
 from nas_suite.space import SearchSpace, SupernetSpace, Variable
 from nas_suite.spaces import SPACES
 
@@ -53,8 +53,7 @@ def space(name: str, settings: Mapping[str, Any], arch: str | None = None) -> di
 
 def settings_of(thing: Any) -> dict[str, Any]:
     """The settings of a space or data set, as JSON keeps them."""
-    values = {name: getattr(thing, name) for name in settable(type(thing))}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values_of(thing).items()}
 
 
 def variable(v: Variable) -> dict[str, Any]:

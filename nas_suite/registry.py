@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +64,19 @@ def settable(cls: type) -> dict[str, dataclasses.Field[Any]]:
         for f in dataclasses.fields(cls)
         if f.init and (f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING)
     }
+
+
+def values_of(thing: Any) -> dict[str, Any]:
+    """The settings that an object of a settings dataclass has."""
+    return {name: getattr(thing, name) for name in settable(type(thing))}
+
+
+def installed(package: str) -> str:
+    """The version of a package, empty where it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def defaults(cls: type) -> dict[str, Any]:

@@ -271,6 +271,11 @@ class ElasticSpace(SupernetSpace):
     def widths(self, at: int, operation: int) -> range:
         """Every width that an operation may have in block `at`, ascending; none where it has no inner channels."""
 
+    def grid(self, at: int, operation: int) -> list[int]:
+        """Of the widths those that a search looks at: at steps of `width_step` from the least, and the most."""
+        every = self.widths(at, operation)
+        return sorted({*every[:: self.width_step], *every[-1:]})
+
     @abstractmethod
     def start(self, at: int, operation: int) -> int:
         """The width that an operation has in block `at` when a search begins; 0 where it has none."""

@@ -74,8 +74,7 @@ class Target:
     def curve(self, at: int, operation: int) -> tuple[Int[np.ndarray, " w"], Float[np.ndarray, " w"]]:
         """The widths that a search looks at, and ms at each; where an operation has none, one width 0."""
         if (at, operation) not in self.priced:
-            every = self.space.widths(at, operation)
-            widths = sorted({*every[:: self.space.width_step], *every[-1:]}) or [0]
+            widths = self.space.grid(at, operation) or [0]
             blocks = [self.space.option(at, operation, width) for width in widths]
             self.priced[at, operation] = (
                 np.array(widths),

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,3 +77,14 @@ def train(folder: Path, *words: object) -> Said:
     return nas(
         "train-supernet", "mixpath", "--data", "digits", *TINY, "--epochs", 1, "--batch-size", 32, "--out", folder, *words
     )
+
+
+def forked(job: Callable[[], object]) -> int:
+    """Runs a job in a process of its own; returns its id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            job()
+        finally:
+            os._exit(0)
+    return child

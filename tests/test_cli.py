@@ -511,4 +511,8 @@ def test_the_next_command_can_be_pasted_and_runs_may_lie_in_the_home_folder(monk
     assert f"--arch '{said.out.strip()}'" in said.err
     monkeypatch.setenv("NAS_RUNS", "~/runs")
     assert runs_root() == Path.home() / "runs"
-    assert nas("rank", "--bench", "s4-digit").error.count("s4-digits") == 2
+
+
+def test_an_unknown_benchmark_is_answered_with_each_known_one_once() -> None:
+    said = nas("rank", "--bench", "s4-digit").error
+    assert said.partition("there are: ")[2].split(", ").count("s4-digits") == 1

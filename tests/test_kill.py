@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import forked
 from test_deriving import planned, table_of
 
 from nas_suite import pipeline
@@ -29,17 +30,6 @@ PLAN = compose(Plan(precision="fp32"), "mixpath-digits", sets=SETS)
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas_suite.engine.SAVE_SECONDS", 0.05)
-
-
-def forked(job: Any) -> int:
-    """Runs a job in a process of its own; returns its id."""
-    child = os.fork()
-    if child == 0:
-        try:
-            job()
-        finally:
-            os._exit(0)
-    return child
 
 
 def survive(name: str, start: Any, seconds: float, seed: int) -> tuple[Run, int]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import timing
 import torch
+from command import forked
 
 from nas_suite.disk import PART
 from nas_suite.errors import BadInput
@@ -238,16 +239,6 @@ def test_two_processes_do_not_measure_one_table(tmp_path: Path) -> None:
 
 def start(out: Path) -> LatencyTable:
     return latencies.build("tfnas", timing.SMALL, Conditions(), "cpu", None, 0, out)
-
-
-def forked(job: Any) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            job()
-        finally:
-            os._exit(0)
-    return child
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,14 @@ import platform
 import re
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 from nas_suite import __version__
 from nas_suite.cli.answer import Table, answer
 from nas_suite.cli.common import Json
+from nas_suite.registry import installed
 from nas_suite.run import runs_root
 
 
@@ -43,14 +44,6 @@ def software() -> list[dict[str, Any]]:
 
 def hint(optional: bool, package: str) -> str:
     return "optional" if optional else f"pip install {package}"
-
-
-def installed(package: str) -> str:
-    """The version of a package, empty where it is not there."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def hardware() -> list[dict[str, Any]]:

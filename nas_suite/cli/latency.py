@@ -88,16 +88,9 @@ def build(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Images of one run.", show_default="1", rich_help_panel=SETTINGS)
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the processor.", show_default="1", rich_help_panel=SETTINGS)
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="fp32, bf16 or fp16.", show_default="fp32", rich_help_panel=SETTINGS)
-    ] = None,
-    resolution: Annotated[
-        int | None,
-        typer.Option(min=1, help="Pixels a side of an image.", show_default="the space's", rich_help_panel=SETTINGS),
-    ] = None,
+    threads: Threads = None,
+    dtype: Dtype = None,
+    resolution: Resolution = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto", rich_help_panel=SETTINGS)
     ] = None,
@@ -120,7 +113,8 @@ def build(
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Measure every block that networks of a space run, on this machine.
+    """Measure every block that networks of a space run, on this machine: one image at a time, on one thread, in fp32 and at the
+    space's resolution where nothing else is said.
 
     Blocks run in shuffled order, each until its interquartile range is below 2 % of its median; a reference block between
     shows whether the machine drifts. A build that was broken off goes on when the same command is given again. What a busy

@@ -154,8 +154,7 @@ def search(
             raise BadInput(f"--{name} has no meaning for nas search {method}; nas search --help says which options have")
     names = {"seed": seed, "device": device, "precision": precision}
     if derives:
-        told = {"depth_by": depth}
-        words = [*(sets or ()), *(f"space.{name}={word}" for name, word in told.items() if word is not None)]
+        words = [*(sets or ()), *([f"space.depth_by={depth}"] if depth is not None else [])]
         own = {"latency": latency, "epochs": epochs, "batch_size": batch_size, "lr": lr, "second_path": second_path}
         own |= {"elastic": False if no_elastic else None}
         plan = planned(method, recipe, config, words, {**names, "data": data, "threads": threads}, own)

@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from nas_suite.engine import Compute
 from nas_suite.errors import BadInput
+from nas_suite.registry import installed
 
 CPUINFO = Path("/proc/cpuinfo")
 FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
@@ -72,14 +72,7 @@ def clocks(device: torch.device) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of the packages that a latency depends on, as far as they are there."""
-    return {name: installed for name in PACKAGES if (installed := package(name))}
-
-
-def package(name: str) -> str:
-    """The version of an installed package, empty where it is not there."""
-    with contextlib.suppress(PackageNotFoundError):
-        return version(name)
-    return ""
+    return {name: found for name in PACKAGES if (found := installed(name))}
 
 
 def text(path: Path) -> str:

@@ -8,14 +8,13 @@ from torch import nn
 from nas_suite.artefact import load_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
-from nas_suite.latency.table import LatencyTable
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making
 from nas_suite.pipeline.ranking import Request, rank_networks, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
 from nas_suite.pipeline.searching import choose, continue_search, front, search_supernet
-from nas_suite.pipeline.setting import TABLE, build, check_ground, environment, prepare, prepare_on, priced, space_of, typed
+from nas_suite.pipeline.setting import build, check_ground, environment, prepare, prepare_on, priced, space_of, table_of, typed
 from nas_suite.pipeline.training import continue_supernet, train_supernet, trained
 from nas_suite.plan import Plan
 from nas_suite.run import Run
@@ -66,7 +65,7 @@ def resume(run: Run, progress: Progress = silent) -> Run:
         return resume_making(run, progress)
     setting = prepare_on(run, plan)
     if kind == "bilevel":
-        setting = priced(setting, LatencyTable.read(run.path / TABLE))
+        setting = priced(setting, table_of(run))
         return continue_deriving(run, setting, build(setting), progress)
     if kind == "supernet":
         return continue_supernet(run, setting, build(setting), progress)

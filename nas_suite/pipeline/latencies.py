@@ -21,8 +21,8 @@ from nas_suite.latency.journal import Journal, begun, beside, held
 from nas_suite.latency.planning import Points
 from nas_suite.latency.reach import reachable
 from nas_suite.latency.table import Fit, LatencyTable, SpaceNote
-from nas_suite.registry import settable
-from nas_suite.space import Arch, SearchSpace
+from nas_suite.registry import values_of
+from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
 
 PLAIN = Conditions(batch=1, threads=1, dtype="fp32", backend="torch")
@@ -82,7 +82,7 @@ def space_at(name: str, settings: Mapping[str, Any], resolution: int | None) -> 
 
 def settings_of(space: SearchSpace) -> dict[str, Any]:
     """All settings, as JSON keeps them."""
-    return json.loads(json.dumps({name: getattr(space, name) for name in settable(type(space))}))
+    return json.loads(json.dumps(values_of(space)))
 
 
 def free(path: Path) -> None:
@@ -165,26 +165,28 @@ def check(
     space = space_for(found, name, settings)
     if space is None:
         raise BadInput(f"{found.where} was made for no space: say --space")
-    under = found.conditions
+    time_network = network_timer(found, space)
+    cost = found.cost(space, fitted=False)
+    checked = checking.check(cost, time_network, networks, seed, strict, progress)
+    return Checked(found, checked, None if found.fit is None else error_of(found.fit, checked))
+
+
+def network_timer(table: LatencyTable, space: SearchSpace) -> checking.TimeNetwork:
+    """What measures whole networks of a space as a table's blocks were; BadInput says why this machine cannot."""
+    under = table.conditions
     if unknown := [field for field in ("threads", "dtype", "backend") if getattr(under, field) is None]:
-        raise BadInput(f"{found.where} does not tell its {', '.join(unknown)}, so nothing can be measured alike")
+        raise BadInput(f"the table does not tell its {', '.join(unknown)}, so nothing can be measured alike")
     place = machine.having(under.device or "")
     if place is None:
         here = machine.called(machine.place("auto"))
-        raise BadInput(f"{found.where} was measured on {under.device}, which is not here: this machine has {here}")
+        raise BadInput(f"the table was measured on {under.device}, which is not here: this machine has {here}")
     if space.image_size != under.resolution:
         raise BadInput(
-            f"{found.where} is of images of {under.resolution} px, the space of {space.image_size}: set space.image_size"
+            f"the table is of images of {under.resolution} px, the space of {space.image_size}: set the space's image_size"
         )
     backends.check(under)
-    cost = found.cost(space, fitted=False)
     shape = (space.channels, space.image_size, space.image_size)
-
-    def time_network(arch: Arch) -> float:
-        return backends.timed(space.network(arch), shape, under, place, NETWORK_SECONDS).ms
-
-    checked = checking.check(cost, time_network, networks, seed, strict, progress)
-    return Checked(found, checked, None if found.fit is None else error_of(found.fit, checked))
+    return lambda arch: backends.timed(space.network(arch), shape, under, place, NETWORK_SECONDS).ms
 
 
 def judgement(found: Checked) -> dict[str, Any]:

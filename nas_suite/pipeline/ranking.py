@@ -52,17 +52,15 @@ def rank_networks(request: Request, runs: Sequence[Run] = (), out: Path | None =
         runs = estimating.fitting(table.space, space_of_table(table))
     found = networks(request, runs)
     judged = estimators(request, runs)
-    sources = [source for e in judged for source in e.sources]
-    for source in sources:
+    for source in (source for e in judged for source in e.sources):
         source.check(found)  # what cannot score is refused before a run is made
-    seen = next((source.name for source in sources if source.sees), None)
     now = datetime.now().isoformat(timespec="milliseconds")
     plan = Plan(method="", space=table.space, data=found.metric.data, settings={"space": table.settings}, seed=request.seed)
     record = {
         "schema": 1, "kind": "rank", "status": "running", "created": now, "plan": plan.record(), **asdict(request),
         "runs": estimating.recorded(runs), "protocol_hash": found.hash, "environment": environment(),
     }  # fmt: skip
-    record |= {"fingerprint": probing.splits(seen, found).fingerprint} if seen else {}
+    record |= {"fingerprint": seen} if (seen := seen_by(judged, found)) else {}
     run = Run.create(out, record) if out is not None else Run.numbered(f"rank_{table.name}", record)
     return continue_ranking(run, found, judged, progress)
 
@@ -76,9 +74,15 @@ def resume_ranking(run: Run, progress: Progress = silent) -> Run:
     if found.hash != run.record["protocol_hash"]:
         raise BadInput(f"benchmark {request.bench} has changed since {run.name} began; rank anew")
     judged = estimators(request, runs)
-    for name in [source.name for e in judged for source in e.sources if source.sees][:1]:
-        check_images(run, found.metric.data, probing.splits(name, found).fingerprint)
+    if seen := seen_by(judged, found):
+        check_images(run, found.metric.data, seen)
     return continue_ranking(run, found, judged, progress)
+
+
+def seen_by(judged: Sequence[Estimator], found: Field) -> str:
+    """The fingerprint of the images that estimators look at, empty where none does."""
+    names = (source.name for e in judged for source in e.sources if source.sees)
+    return next((probing.splits(name, found).fingerprint for name in names), "")
 
 
 def networks(request: Request, runs: Sequence[Run]) -> Field:

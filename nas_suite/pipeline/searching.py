@@ -9,11 +9,10 @@ from nas_suite.engine import Progress, silent
 from nas_suite.errors import BadInput, suggest
 from nas_suite.ground import basis, check_finished
 from nas_suite.latency.conditions import Conditions
-from nas_suite.latency.table import LatencyTable
 from nas_suite.method import Method
 from nas_suite.objective import Objective
 from nas_suite.pipeline.latencies import table_for
-from nas_suite.pipeline.setting import TABLE, Setting, check_ground, deployed, new_run, priced, space_of, work
+from nas_suite.pipeline.setting import TABLE, Setting, check_ground, deployed, new_run, priced, space_of, table_of, work
 from nas_suite.pipeline.training import trained
 from nas_suite.plan import Plan
 from nas_suite.run import Run, handle
@@ -75,6 +74,7 @@ def search_supernet(
     run = new_run(
         "search", f"search_{plan.method}_{plan.space}_{plan.data}", setting, out,
         supernet=str(supernet.path.resolve()), basis=basis(supernet), objectives=list(objectives), limits=dict(bounds),
+        table=str(Path(found.where).resolve()) if found else "",
     )  # fmt: skip
     if found is not None:
         found.write(run.path / TABLE)
@@ -82,8 +82,8 @@ def search_supernet(
 
 
 def continue_search(run: Run, setting: Setting, method: Any, progress: Progress) -> Run:
-    if setting.latency is None and (run.path / TABLE).exists():
-        setting = priced(setting, LatencyTable.read(run.path / TABLE))
+    if setting.latency is None and run.record.get("table"):
+        setting = priced(setting, table_of(run))
     objectives = objectives_for(run.record["objectives"], setting, method)
     searcher = method.searcher(objectives, limits_for(run.record["limits"], setting))
     return work(run, lambda: drive(searcher, setting.space, objectives, method.budget, run, progress))

@@ -22,7 +22,7 @@ from nas_suite.latency.table import LatencyTable
 from nas_suite.method import Method, Problem
 from nas_suite.methods import METHODS
 from nas_suite.plan import PATHS, Plan
-from nas_suite.registry import checked, defaults, settable
+from nas_suite.registry import checked, defaults, settable, values_of
 from nas_suite.run import Run
 from nas_suite.space import ElasticSpace, SearchSpace
 from nas_suite.spaces import SPACES
@@ -139,7 +139,7 @@ def space_for(plan: Plan, splits: Splits) -> SearchSpace:
 def deployed(setting: Setting) -> SearchSpace:
     """The space of the networks as they are deployed; BadInput where that offers other decisions than are searched."""
     plan, space = setting.plan, setting.space
-    found = SPACES.build(plan.space, {**{name: getattr(space, name) for name in settable(type(space))}, **plan.part("deploy")})
+    found = SPACES.build(plan.space, {**values_of(space), **plan.part("deploy")})
     if decisions(found) != decisions(space):
         said = ", ".join(f"deploy.{name}" for name in plan.part("deploy"))
         raise BadInput(f"{said}: networks are deployed with other choices than are searched; set these in space alone")
@@ -149,6 +149,12 @@ def deployed(setting: Setting) -> SearchSpace:
 def priced(setting: Setting, table: LatencyTable) -> Setting:
     """The setting with the latency of its networks as they are deployed, by a table."""
     return replace(setting, latency=table.cost(deployed(setting)))
+
+
+def table_of(run: Run) -> LatencyTable:
+    """The latency table that a run goes by: its own copy, or, where it was killed before it had one, that of its record."""
+    own = run.path / TABLE
+    return LatencyTable.read(own) if own.exists() else LatencyTable.read(Path(run.record["table"])).write(own)
 
 
 def decisions(space: SearchSpace) -> list[tuple[str, ...]]:
@@ -172,8 +178,8 @@ def build(setting: Setting) -> Method:
 def settled(setting: Setting) -> Plan:
     """The plan with every setting spelt out, defaults included: what a run records."""
     plan, space, data = setting.plan, setting.space, setting.data
-    plan = plan.with_settings("space", {name: getattr(space, name) for name in settable(type(space))})
-    plan = plan.with_settings("data", {name: lasting(getattr(data, name)) for name in settable(type(data))})
+    plan = plan.with_settings("space", values_of(space))
+    plan = plan.with_settings("data", {name: lasting(value) for name, value in values_of(data).items()})
     plan = plan.with_settings("method", {**defaults(METHODS.load(plan.method)), **plan.part("method")})
     return plan.with_settings("retrain", {**defaults(Recipe), **plan.part("retrain")})
 

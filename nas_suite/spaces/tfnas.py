@@ -124,21 +124,24 @@ class TFNAS(ElasticSpace):
         operations = [Variable(f"block{at}", begin if at in firsts else whole) for at in range(len(self.sites))]
         depths = [Variable(f"stage{at}.depth", self.depths(at)) for at in range(len(self.stages))]
         widths = [
-            Variable(f"block{at}.{name}.width", tuple(self.widths(at, number)))
-            for at in range(len(self.sites))
-            for number, name in enumerate(self.elastic)
+            Variable(f"block{at}.{self.elastic[operation]}.width", tuple(self.widths(at, operation)))
+            for at, operation in self.genes
         ]
         return (*operations, *depths, *widths)
 
     @cached_property
     def searched(self) -> tuple[Sequence[int], ...]:
-        first = len(self.sites) + len(self.stages)
-        options = [range(len(variable.options)) for variable in self.variables]
-        return (*options[:first], *(self.grid(indices) for indices in options[first:]))
+        decisions = self.variables[: len(self.sites) + len(self.stages)]
+        widths = (
+            tuple(width - self.widths(at, operation).start for width in self.grid(at, operation))
+            for at, operation in self.genes
+        )
+        return (*(range(len(variable.options)) for variable in decisions), *widths)
 
-    def grid(self, indices: range) -> tuple[int, ...]:
-        """Of a width's options those that a search looks at."""
-        return (*indices[:: self.width_step], *([indices[-1]] if indices[-1] % self.width_step else []))
+    @property
+    def genes(self) -> Iterator[tuple[int, int]]:
+        """Block and operation of each variable that is a width."""
+        return itertools.product(range(len(self.sites)), range(len(self.elastic)))
 
     def depths(self, stage: int) -> tuple[int, ...]:
         """How many blocks of a stage may run."""
@@ -298,11 +301,7 @@ class TFNAS(ElasticSpace):
 
     def pieces(self) -> Iterator[Block]:
         """The stem, every bottleneck at the widths that a search looks at, the head."""
-        pairs = itertools.product(range(len(self.sites)), range(len(self.elastic)))
-        grids = (
-            (at, operation, self.widths(at, operation), self.searched[self.gene(at, operation)]) for at, operation in pairs
-        )
-        every = (self.option(at, operation, widths[index]) for at, operation, widths, grid in grids for index in grid)
+        every = (self.option(at, operation, width) for at, operation in self.genes for width in self.grid(at, operation))
         yield from self.stem()
         yield from dict.fromkeys(every)  # type: ignore[misc]
         yield self.head()
