@@ -79,12 +79,18 @@ class ChainSpace(SupernetSpace):
 
     def network(self, arch: Arch) -> nn.Module:
         network = nn.Sequential(*(block.build() for _, block in self.blocks(self.valid(arch))))
-        initialise(network)
+        self.initialise(network)
         return network
 
     def supernet(self, norm: str) -> Supernet:
         choices = [self.choice(at, norm) for at in range(len(self.variables))]
-        return ChainSupernet([block.build() for block in self.stem()], choices, self.head().build())
+        supernet = ChainSupernet([block.build() for block in self.stem()], choices, self.head().build())
+        self.initialise(supernet)
+        return supernet
+
+    def initialise(self, network: nn.Module) -> None:
+        """Draws the weights of a new network or supernet: as MixPath does, where a space does not say otherwise."""
+        initialise(network)
 
 
 class Choice(nn.Module):
@@ -115,7 +121,6 @@ class ChainSupernet(Supernet):
         self.stem = nn.Sequential(*stem)
         self.choices = nn.ModuleList(choices)
         self.head = head
-        initialise(self)
 
     def stages(self, path: Path) -> list[Stage]:
         choices = zip(self.choices, path, strict=True)

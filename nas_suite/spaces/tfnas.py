@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nas_suite.chain import Site, check_images, head_block, scaled, sites_of
 from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperation, StagedSupernet, bottleneck
 from nas_suite.errors import BadInput, suggest
-from nas_suite.layers import ACTIVATIONS, conv_block, initialise
+from nas_suite.layers import ACTIVATIONS, conv_block, unbiased
 from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Variable
 
 # Stages (channels, blocks at most, stride of the first) of the official code (AberHu/TF-NAS, models/model_search.py:219-277).
@@ -314,7 +314,7 @@ class TFNAS(ElasticSpace):
 
     def network(self, arch: Arch) -> nn.Module:
         network = nn.Sequential(*(block.build() for _, block in self.blocks(self.valid(arch))))
-        initialise(network)
+        unbiased(network)
         return network
 
     def supernet(self, norm: str) -> StagedSupernet:
