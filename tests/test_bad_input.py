@@ -165,7 +165,7 @@ def test_a_folder_that_is_no_run_is_neither_shown_nor_removed(tmp_path: Path) ->
     (folder / RECORD).write_text("{")
     assert "cannot be read" in nas("runs", "rm", folder, "--yes").error
     assert (folder / "file").read_text() == "kept"
-    assert nas("runs", "list", "--json").data == []
+    assert [run["status"] for run in nas("runs", "list", "--json").data] == ["unreadable"]
 
 
 def test_a_damaged_checkpoint_is_refused(supernet: Path, tmp_path: Path) -> None:

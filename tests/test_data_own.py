@@ -241,14 +241,14 @@ def test_a_disk_that_is_full_or_closed_is_named_and_nothing_half_is_left(
 
     with monkeypatch.context() as context:
         context.setattr(os, "fsync", full)
-        refused("cannot be stored in … No space left on device … NAS_DATA", Folder(path=album))
+        refused("cannot write to … no space is left on its disk; make room there, or set NAS_DATA", Folder(path=album))
     with monkeypatch.context() as context:
         context.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
         refused("3,840 bytes are needed and 100 free", Folder(path=album))
     assert [f.name for f in (tmp_path / "data" / "stores").iterdir() if f.suffix != ".lock"] == []
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NAS_DATA", str(tmp_path / "file"))
-    refused("cannot be stored", Folder(path=album))
+    refused("cannot write to", Folder(path=album))
 
 
 def test_what_a_killed_process_left_is_taken_over(album: Path, tmp_path: Path) -> None:
