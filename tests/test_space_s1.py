@@ -103,7 +103,7 @@ def test_draw_repeats_under_a_seed():
         ({"kernels": (3, 4)}, "ascending and odd"),
         ({"kernels": (5, 3), "m": 1}, "ascending and odd"),
         ({"width": 0.0}, "0 < width"),
-        ({"stem_stride": 3}, "stem_stride 1 or 2"),
+        ({"stem_stride": 3}, "stem_stride must be 1 or 2, got 3"),
     ],
 )
 def test_settings_that_make_no_space(settings, message):

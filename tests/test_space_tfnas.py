@@ -303,7 +303,7 @@ def test_a_width_multiplier_scales_channels_and_ranges():
         ({"act": "gelu"}, "unknown act 'gelu'"),
         ({"act": "swiss"}, "did you mean 'swish'"),
         ({"width": 0.0}, "0 < width"),
-        ({"stem_stride": 3}, "stem_stride 1 or 2"),
+        ({"stem_stride": 3}, "stem_stride must be 1 or 2, got 3"),
     ],
 )
 def test_settings_that_make_no_space(settings, message):
