@@ -262,7 +262,7 @@ def test_sources_are_found_beside_a_run_that_was_moved_and_missed_where_they_are
     moved = Run.open(tmp_path / "new" / third.name)
     assert [run.record["kind"] for run in story([moved]).runs] == ["supernet", "search", "retrain"]
     shutil.rmtree(tmp_path / "new" / "mixpath_mixpath-s1_digits-1")
-    assert "is no longer there" in Reader(render([moved])).text
+    assert "is gone or its record cannot be read" in Reader(render([moved])).text
 
 
 def test_a_run_of_a_space_that_is_not_at_hand_is_reported_without_drawings(tmp_path: Path) -> None:
@@ -416,6 +416,7 @@ def test_nothing_is_wider_than_the_window(tmp_path: Path, width: int, long: bool
     """Not the page, whatever runs are called, nor the table of runs and the scripts in it."""
     runs = whole(tmp_path)
     if long:
+        runs.append(retraining(tmp_path, runs[1], runs[1].trials()[0]["arch"], 2))
         named = [run.path.rename(tmp_path / f"{run.path.name}_{'of_a_very_long_name' * 5}") for run in runs]
         runs = [*map(Run.open, named)]
     write(runs, tmp_path / "report.html")

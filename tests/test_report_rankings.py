@@ -286,7 +286,7 @@ def test_a_lost_supernet_is_told(supernet: Run) -> None:
     run = ranking("--run", supernet.path)
     shutil.rmtree(supernet.path)
     text = Reader(render([run])).text
-    assert f"{supernet.path} is no longer there" in text
+    assert f"{supernet.path} is gone or its record cannot be read" in text
     assert "The ranking" in text
     assert "nas search" not in text
 

@@ -102,7 +102,10 @@ def notices(told: Story, searches: Sequence[Search]) -> list[Notice]:
             found.append(
                 Notice(f"{plural(len(search.failed), 'network')} of {search.run.name} could not be evaluated: {reason}.")
             )
-    return [*found, *(Notice(f"{path} is no longer there; what it would tell is left out.") for path in told.lost)]
+    return [
+        *found,
+        *(Notice(f"{path} is gone or its record cannot be read; what it would tell is left out.") for path in told.lost),
+    ]
 
 
 def compared(trained: Sequence[Network]) -> list[Section]:
