@@ -219,6 +219,12 @@ def check_kernels(kernels: Sequence[int], m: int = 1) -> None:
         raise ValueError(f"m must be 1 to {len(kernels)} (the number of kernels), got {m}")
 
 
+def check_count(name: str, value: int, most: int) -> None:
+    """ValueError, which names the setting, unless its value is 1 to `most`."""
+    if not 1 <= value <= most:
+        raise ValueError(f"{name} must be 1 to {most}, got {value}")
+
+
 def check_images(width: float, image_size: int, stem_stride: int, channels: int, classes: int) -> None:
     """ValueError, which names the first that is wrong, unless these settings, which all chains share, make a network."""
     for name, value, fine, range_ in (
