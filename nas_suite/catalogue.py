@@ -99,11 +99,14 @@ def data_sets() -> list[dict[str, Any]]:
 
 
 def data_set(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set with its settings; where it is present, also its classes and what training sees of it."""
+    """A data set with its settings; where it is present, also its classes and what training sees of it.
+
+    BadInput or Missing where a path is named at which it is not.
+    """
     data: DataSet = DATA.build(name, settings)
     about: dict[str, Any] = {"name": name, "about": inspect.getdoc(type(data)), "settings": settings_of(data)}
     about |= {"present": data.available(), "where": data.where()}
-    if not data.available():
+    if not data.available() and about["settings"].get("path") is None:
         return about
     splits = data.splits()
     channels, height, width = splits.train.shape

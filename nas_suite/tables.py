@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from nas_suite.data.place import data_folder
-from nas_suite.disk import as_json, digest, sync
+from nas_suite.disk import as_json, digest, refusal, sync
 from nas_suite.errors import BadInput, suggest
 
 Arch: TypeAlias = tuple[int, ...]  # as space.Arch; a table is opened without torch
@@ -281,8 +281,7 @@ def writing(name: str) -> Iterator[Path]:
     except Timeout:
         raise BadInput(f"another process is writing the table {name}; wait for it to end") from None
     except OSError as error:
-        said = f"cannot write the table {name} to {root}: {error.strerror or error}"
-        raise BadInput(f"{said}; nothing was left behind: make room there, or set NAS_DATA to another folder") from error
+        raise refusal(target, error, "set NAS_DATA to another folder") from error
 
 
 def free(name: str) -> None:

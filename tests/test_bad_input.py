@@ -43,7 +43,7 @@ DIGITS = ("train-supernet", "mixpath", "--data", "digits", *TINY)
         ((*DIGITS, "--epochs", 3, "--set", "method.warmup_epochs=3"), ("warmup_epochs = 3", "epochs = 3")),
         ((*DIGITS, "--set", "method.pad=100"), ("method.pad = 100", "8")),
         ((*DIGITS, "--set", "space.width=inf"), ("width = inf", "finite")),
-        ((*DIGITS, "--set", "space.width=1e9"), ("width <= 64",)),
+        ((*DIGITS, "--set", "space.width=1e9"), ("width must be above 0 and at most 64, got 1000000000.0",)),
         ((*DIGITS, "--set", "data.size=1000000"), ("data.size = 1000000", "4096")),
         ((*DIGITS, "--set", "data.limit=true"), ("limit = True",)),
         ((*DIGITS, "--seed", 1 << 70), ("seed", "2**63")),
@@ -85,6 +85,29 @@ def test_a_wrong_word_is_refused_with_the_near_one(words: tuple[object, ...], pa
         assert said.code == 2, said.err
         assert all(part in said.error for part in parts), said.error
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [("folder", 2, "which is no folder"), ("npz", 2, "which is no file"), ("cifar10", 3, "nas data get cifar10")],
+)
+def test_data_that_are_not_where_they_are_said_to_be_are_refused(name: str, code: int, words: str) -> None:
+    for command in (("data", "info", name), ("train-supernet", "mixpath", "--data", name)):
+        said = nas(*command, "--set", "data.path=/nowhere")
+        assert said.code == code
+        assert "/nowhere" in said.error
+        assert words in said.error
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("space.width=-1", "space 'mixpath-s1': width must be above 0 and at most 64, got -1.0"),
+        ("space.stem_stride=3", "space 'mixpath-s1': stem_stride must be 1 or 2, got 3"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_alone(setting: str, words: str) -> None:
+    assert nas(*DIGITS, "--set", setting).error == words
 
 
 def test_missing_data_exit_with_3_and_the_command_that_gets_them(tmp_path: Path) -> None:
@@ -165,7 +188,7 @@ def test_a_folder_that_is_no_run_is_neither_shown_nor_removed(tmp_path: Path) ->
     (folder / RECORD).write_text("{")
     assert "cannot be read" in nas("runs", "rm", folder, "--yes").error
     assert (folder / "file").read_text() == "kept"
-    assert nas("runs", "list", "--json").data == []
+    assert [run["status"] for run in nas("runs", "list", "--json").data] == ["unreadable"]
 
 
 def test_a_damaged_checkpoint_is_refused(supernet: Path, tmp_path: Path) -> None:

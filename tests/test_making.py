@@ -121,7 +121,7 @@ def test_a_sample_is_seeded_and_large_spaces_need_one() -> None:
         ((".hidden",), "is no name for a benchmark"),
         (("toy", "--set", "method.lr=1"), "--set method.lr has no effect here"),
         (("toy", "--set", "retrain.lr=-1"), "lr = "),
-        (("toy", "--set", "space.width=0"), "needs 0 < width"),
+        (("toy", "--set", "space.width=0"), "width must be above 0 and at most 64, got 0"),
         (("toy", "--space", "mixpath-s5"), "unknown space 'mixpath-s5'"),
     ],
 )

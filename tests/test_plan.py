@@ -139,7 +139,7 @@ def refused(cls: type, outside: dict) -> None:
         ({"data": {"size": 8}, "method": {"pad": 8}}, "method.pad = 8 must be less than the side of the images of digits, 8"),
         ({"data": {"size": 8}, "retrain": {"pad": 9}}, "retrain.pad = 9"),
         ({"space": {"width": math.inf}}, "width = inf"),
-        ({"space": {"width": 1e9}}, "width <= 64"),
+        ({"space": {"width": 1e9}}, "width must be above 0 and at most 64"),
     ],
     ids=str,
 )
@@ -154,19 +154,19 @@ def test_settings_that_do_not_fit_together_are_refused(settings: dict, said: str
 @pytest.mark.parametrize("space", ["mixpath-s1", "mixpath-s2", "mixpath-s3", "mixpath-s4"])
 @pytest.mark.parametrize("width", [0.0, -1.0, 65.0, math.inf, math.nan])
 def test_a_width_that_no_network_has_is_refused(space: str, width: float) -> None:
-    with pytest.raises(ValueError, match="0 < width <= 64"):
+    with pytest.raises(ValueError, match="width must be above 0 and at most 64"):
         SPACES.load(space)(width=width)
 
 
 @pytest.mark.parametrize("space", ["mixpath-s1", "mixpath-s2", "mixpath-s3", "mixpath-s4"])
 @pytest.mark.parametrize("settings", [{"classes": 10**20}, {"image_size": 10**20}, {"channels": 10**20}], ids=str)
 def test_images_that_no_network_reads_are_refused(space: str, settings: dict) -> None:
-    with pytest.raises(ValueError, match=r"classes 2 to 10\*\*6"):
+    with pytest.raises(ValueError, match=rf"{next(iter(settings))} must be .*, got 10{{18}}"):
         SPACES.load(space)(**settings)
 
 
 def test_cells_without_end_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 to 64 stacks and cells"):
+    with pytest.raises(ValueError, match="cells must be 1 to 64, got 1000000000"):
         SPACES.load("mixpath-s4")(cells=10**9)
 
 

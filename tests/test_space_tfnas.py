@@ -316,8 +316,8 @@ def test_a_width_multiplier_scales_channels_and_ranges():
         ({"width_step": 0}, "width_step must be at least 1, got 0"),
         ({"act": "gelu"}, "unknown act 'gelu'"),
         ({"act": "swiss"}, "did you mean 'swish'"),
-        ({"width": 0.0}, "0 < width"),
-        ({"stem_stride": 3}, "stem_stride 1 or 2"),
+        ({"width": 0.0}, "width must be above 0 and at most 64, got 0.0"),
+        ({"stem_stride": 3}, "stem_stride must be 1 or 2, got 3"),
     ],
 )
 def test_settings_that_make_no_space(settings, message):

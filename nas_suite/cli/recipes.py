@@ -47,6 +47,6 @@ def cp(
     target = file or Path(f"{name}.toml")
     if target.exists() or not target.parent.is_dir():
         raise BadInput(f"{target} is already there" if target.exists() else f"there is no folder {target.parent}")
-    write_atomic(target, text.encode())
+    write_atomic(target, text.encode(), "name another file")
     answer("recipe cp", {"name": name, "file": str(target)}, as_json, [f"{name} is in {target}"])
     note(f"next: nas train-supernet {read(Plan(), text, name).method} --config {target}")

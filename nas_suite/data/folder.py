@@ -176,5 +176,5 @@ def decoded(
         file, error = min(broken, key=lambda pair: pair[0])
         raise BadInput(
             f"{len(broken)} of {len(files)} images in {root} cannot be read, such as {file} "
-            f"({str(error).replace(str(root / file), 'it')}): replace or remove them"
+            f"({str(error).replace(str(root / file), str(file))}): replace or remove them"
         )

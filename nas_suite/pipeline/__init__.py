@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from nas_suite.artefact import load_network
+from nas_suite.artefact import load_network, whole_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
@@ -49,7 +49,7 @@ __all__ = [
 
 def resume(run: Run, progress: Progress = silent) -> Run:
     """Goes on with a run of any kind from its last saved state; a finished one that is whole is returned as it is."""
-    if run.record["status"] == "done" and intact(run):
+    if run.record["status"] == "done" and intact(run) and whole_network(run):
         return run
     kind = run.record["kind"]
     if kind == "rank":

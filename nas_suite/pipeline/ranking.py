@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nas_suite.data.images import shuffled
-from nas_suite.disk import finite, write_atomic
+from nas_suite.disk import finite
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
 from nas_suite.ground import check_images
@@ -248,4 +248,4 @@ def write_networks(run: Run, found: Field, texts: Sequence[str], rankings: Seque
             entry["growing"] = ranking.growing(sizes)
             entry["regret"] = [(top, ranking.regret(top)) for top in sorted({int(t) for t in np.geomspace(1, n, 30)})]
         drawn["estimators"].append(entry)
-    write_atomic(run.path / NETWORKS, (json.dumps(finite(drawn)) + "\n").encode())
+    run.put(NETWORKS, (json.dumps(finite(drawn)) + "\n").encode())

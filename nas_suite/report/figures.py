@@ -143,8 +143,9 @@ def progress(search: Search, name: str) -> Chart:
 
 
 def hypervolume(search: Search) -> list[Chart]:
-    """The share of the first generation's box that the front dominates; above 1 once it has left that box."""
-    if len(search.objectives) < 2 or not search.generations:
+    """The share of the first generation's box that the front dominates; above 1 once it has left that box. One generation
+    shows no course."""
+    if len(search.objectives) < 2 or len(search.generations) < 2:
         return []
     xs, ys = ([line[k] for line in search.generations] for k in ("generation", "hypervolume"))
     notes = [

@@ -108,10 +108,10 @@ def tiles(network: Network) -> list[Tile]:
     found = []
     if network.result:
         test, chosen = network.result["test_accuracy"], network.result["best_epoch"] + 1
-        found.append(
-            Tile("test accuracy", percent(test["best"]), f"after epoch {chosen}; {percent(test['last'])} after the last")
-        )
-        best = f"after epoch {chosen}, the best of {len(network.run.epochs())}"
+        epochs = len(network.run.epochs())
+        last = ", the last" if chosen == epochs else f"; {percent(test['last'])} after the last"
+        found.append(Tile("test accuracy", percent(test["best"]), f"after epoch {chosen}{last}"))
+        best = f"after epoch {chosen}, the best of {epochs}"
         found.append(Tile("validation accuracy", percent(network.result["val_accuracy"]), best))
     return found + [Tile(COSTS[name], count(value), whole(value)) for name, value in network.costs.items() if name in COSTS]
 

@@ -102,7 +102,10 @@ def notices(told: Story, searches: Sequence[Search]) -> list[Notice]:
             found.append(
                 Notice(f"{plural(len(search.failed), 'network')} of {search.run.name} could not be evaluated: {reason}.")
             )
-    return [*found, *(Notice(f"{path} is no longer there; what it would tell is left out.") for path in told.lost)]
+    return [
+        *found,
+        *(Notice(f"{path} is gone or its record cannot be read; what it would tell is left out.") for path in told.lost),
+    ]
 
 
 def compared(trained: Sequence[Network]) -> list[Section]:
@@ -122,7 +125,8 @@ def searched(search: Search, of: int) -> Section:
     lede = f"{plural(len(search.fine), 'network')} evaluated for {names}."
     if len(search.objectives) > 1:
         ways = "both" if len(search.objectives) == 2 else "all of them"
-        lede += f" On the front are the {len(search.front)} that no other one matches in {ways}."
+        some = f"are the {len(search.front)} that" if len(search.front) > 1 else "is the one that"
+        lede += f" On the front {some} no other one matches in {ways}." if search.front else ""
     if search.limits:
         bounds = [f"{objective(name)} at most {count(bound)}" for name, bound in search.limits.items()]
         lede += f" Within bounds: {listed(bounds)}."

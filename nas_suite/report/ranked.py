@@ -101,6 +101,11 @@ class Ranked:
                 }
         return None
 
+    @property
+    def worse(self) -> str:
+        """Where a worse truth lies: below a better one, or above it where less is better, such as a latency."""
+        return "above" if self.sign < 0 else "below"
+
     def lost(self, regret: Number | None) -> str:
         """A regret: percentage points of an accuracy, else in the metric's unit."""
         if regret is None:
@@ -194,7 +199,7 @@ def reading(ranked: Ranked) -> str:
     """How to read the table of estimators."""
     unit = "percentage points" if ranked.share else "the metric’s unit"
     return (
-        f"Regret@k: how far, in {unit}, the best of the k best by score is below the best of all. "
+        f"Regret@k: how far, in {unit}, the best of the k best by score is {ranked.worse} the best of all. "
         "Top tenth found: the part of the best tenth by score that truly belongs to it."
     )
 
