@@ -87,6 +87,19 @@ def test_a_wrong_word_is_refused_with_the_near_one(words: tuple[object, ...], pa
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train-supernet", "mixpath", "--space", "mixpath-s9"),
+        ("train-supernet", "mixpath", "--data", "digit"),
+    ],
+)
+def test_nothing_is_said_of_work_before_names_are_checked(words: tuple[str, ...]) -> None:
+    said = nas(*words)
+    assert said.code == 2
+    assert said.err.startswith("error: ")
+
+
 def test_missing_data_exit_with_3_and_the_command_that_gets_them(tmp_path: Path) -> None:
     said = nas("train-supernet", "mixpath", "--json")
     assert said.code == 3
