@@ -110,6 +110,19 @@ def test_a_setting_that_cannot_be_is_named_alone(setting: str, words: str) -> No
     assert nas(*DIGITS, "--set", setting).error == words
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train-supernet", "mixpath", "--space", "mixpath-s9"),
+        ("train-supernet", "mixpath", "--data", "digit"),
+    ],
+)
+def test_nothing_is_said_of_work_before_names_are_checked(words: tuple[str, ...]) -> None:
+    said = nas(*words)
+    assert said.code == 2
+    assert said.err.startswith("error: ")
+
+
 def test_missing_data_exit_with_3_and_the_command_that_gets_them(tmp_path: Path) -> None:
     said = nas("train-supernet", "mixpath", "--json")
     assert said.code == 3

@@ -26,7 +26,7 @@ from nas_suite.cli.common import (
     example,
 )
 from nas_suite.cli.progress import watching
-from nas_suite.cli.summary import following, summary
+from nas_suite.cli.summary import summary
 from nas_suite.errors import BadInput
 
 app = typer.Typer(
@@ -117,8 +117,19 @@ def import_bench(
 
 def told(command: str, table: Any, as_json: bool) -> None:
     about = {"bench": table.name, "rows": len(table), "where": str(table.path)}
-    answer(command, about, as_json, [f"{table.name}: {len(table):,} networks in {table.path}"])
-    note(f"next: nas rank --bench {table.name}")
+    networks = f"{len(table):,} network{'' if len(table) == 1 else 's'}"
+    answer(command, about, as_json, [f"{table.name} is on this machine now: {networks}, in the table {table.path}"])
+    onward(table)
+
+
+def onward(table: Any) -> None:
+    """Notes the command that comes after a table, and why that is no ranking where it cannot be ranked."""
+    from nas_suite.pipeline import benches
+
+    lacking, command = benches.following(table)
+    if lacking:
+        note(f"not to be ranked yet: {lacking}")
+    note(f"next: {command}")
 
 
 @app.command(epilog=example("nas bench query s4-digits --arch 331P"))
@@ -197,11 +208,12 @@ def make(
     names = {"space": space, "data": data, "seed": seed, "device": device, "precision": precision}
     own = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
     plan = compose(Plan(), recipe, config, sets or (), "retrain", **names, **own)
+    pipeline.typed(plan)
     with watching(f"make {name}", "trainings") as progress:
         run = pipeline.make(name, plan, repeats, sample, workers, out, progress)
     about, parts = summary(run)
     answer("bench make", about, as_json, parts)
-    note(f"next: {following(run)}")
+    onward(pipeline.bench(name))
 
 
 def offered(name: str) -> None:

@@ -62,8 +62,8 @@ def points(value: float | None, unit: str) -> str:
 
 
 def remarks(result: Mapping[str, Any]) -> list[str]:
-    """What the figures alone do not say: failures, seeds, differences inside the noise."""
-    lines = []
+    """What the figures alone do not say: other data, failures, seeds, differences inside the noise."""
+    lines = [*result.get("notes", ())]
     for e in result["estimators"]:
         if e["failed"]:
             why = f" ({e['error']})" if e["error"] else ""

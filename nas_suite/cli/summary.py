@@ -145,9 +145,18 @@ def following(run: Run) -> str:
     if run.record["status"] != "done":
         return f"nas runs resume {name}"
     if kind == "table":
-        return f"nas rank --bench {run.record['bench']}"
+        return after_table(run)
     if kind == "supernet":
         return f"nas search {run.record['plan']['method']} --run {name}"
     if kind == "bilevel":
         return f"nas retrain {name}"
     return f"nas retrain {name} --knee" if kind == "search" else f"nas report {name}"
+
+
+def after_table(run: Run) -> str:
+    """What can be done with a table that was made, or the command that writes it again where it was removed."""
+    from nas_suite import tables
+    from nas_suite.pipeline import benches
+
+    path = tables.there().get(run.record["bench"])
+    return f"nas runs resume {handle(run)}" if path is None else benches.following(tables.Table.open(path))[1]

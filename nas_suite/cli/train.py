@@ -90,6 +90,7 @@ def train_supernet(
     own = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "calib_images": calib_images}
     plan = compose(Plan(), recipe, config, sets or (), **names, **own)
     each = images_a_step(plan, "method")
+    pipeline.typed(plan)  # what is wrong with it comes before a word of work
     note(f"training {plan.method} on {plan.space} with {plan.data}")
     with watching("train", "images", each) as progress:
         run = pipeline.train_supernet(plan, out, progress)
@@ -145,6 +146,7 @@ def retrain(
     if origin.record["kind"] == "search" and origin.record["status"] != "done" and arch is None:
         budget = origin.record["plan"]["settings"].get("method", {}).get("budget", "?")
         note(f"{handle(origin)} is not finished: its front is of {len(origin.trials())} of {budget} networks")
+    pipeline.typed(plan)
     note(f"retraining {chosen}")
     with watching("retrain", "images", each) as progress:
         made = pipeline.retrain(origin, plan, chosen, out, progress)

@@ -67,7 +67,7 @@ class Ranked:
 
     @property
     def sign(self) -> int:
-        """What turns a truth or a baseline's score, of which more is better, back into what was measured."""
+        """What turns a truth or a score, of which more is better, back into what was measured."""
         return -1 if self.result.get("goal") == "min" else 1
 
     @property
@@ -157,8 +157,8 @@ def lede(ranked: Ranked) -> str:
 
 
 def remarks(ranked: Ranked) -> list[str]:
-    """What the figures alone do not say of estimators: no order, failures, seeds, training."""
-    said = []
+    """What the figures alone do not say of estimators: other data, no order, failures, seeds, training."""
+    said = [f"{note}." for note in ranked.result.get("notes", ())]
     for e in ranked.judged:
         f = e.figures
         if f["constant"]:

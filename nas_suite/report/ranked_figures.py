@@ -42,16 +42,16 @@ def of_shares(column: str) -> bool:
         return False
 
 
-def shown(ranked: Ranked, e: Judged, score: Number) -> Number:
-    """A score as it was measured: costs and values of a benchmark are turned where less is better."""
-    return ranked.sign * score if e.baseline or e.figures["kind"] == "column" else score
+def shown(ranked: Ranked, score: Number) -> Number:
+    """A score as it was measured: where less of the metric is better, all are turned."""
+    return ranked.sign * score
 
 
 def scatter(ranked: Ranked, e: Judged) -> Chart:
     """The truth of each network against its score."""
     x, y = score_axis(e), Axis(metric(ranked.result, long=False), "percent" if ranked.share else "number")
     all_of = zip(e.drawn["scores"], ranked.drawn["truth"], ranked.drawn["archs"], strict=True)
-    points = [(shown(ranked, e, score), ranked.sign * truth, arch) for score, truth, arch in all_of if score is not None]
+    points = [(shown(ranked, score), ranked.sign * truth, arch) for score, truth, arch in all_of if score is not None]
     xs, ys = [a for a, _, _ in points], [b for _, b, _ in points]
     notes = ["<br>".join([*(str(escape(spoken(*of))) for of in ((x, a), (y, b))), *broken(arch)]) for a, b, arch in points]
     n, apart = ranked.result["n"], x.form == "whole"
