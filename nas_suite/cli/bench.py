@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note
+from nas_suite.cli.answer import answer, facts, note
 from nas_suite.cli.common import (
     BatchSize,
     Commands,
@@ -25,6 +25,7 @@ from nas_suite.cli.common import (
     complete_space,
     example,
 )
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import following, summary
 from nas_suite.errors import BadInput
@@ -54,7 +55,13 @@ def list_benches(as_json: Json = False) -> None:
 
     found = benches.listed()
     rows = [
-        (b["name"], "yes" if b["present"] else "no", f"{b['rows']:,}" if b["rows"] else "–", b["space"] or "–", b["about"])
+        (
+            b["name"],
+            "yes" if b["present"] else "no",
+            f"{b['rows']:,}" if b["rows"] else "–",
+            b["space"] or "–",
+            Prose(b["about"]),
+        )
         for b in found
     ]
     answer("bench list", found, as_json, [Table(("benchmark", "present", "networks", "space", "about"), rows)])
@@ -70,7 +77,8 @@ def info(name: BenchName, as_json: Json = False) -> None:
     heads = {"benchmark": name, "space": found["space"]["name"], "networks": f"{found['rows']:,}"}
     heads |= {f"space.{key}": value for key, value in found["space"]["settings"].items()}
     heads |= {key: found[key] for key in keys if found.get(key)}
-    rows = [(c["name"], c["unit"], str(c["repeats"]), c["about"]) for c in found["columns"]]
+    heads["about"] = Prose(found["about"])
+    rows = [(c["name"], c["unit"], str(c["repeats"]), Prose(c["about"])) for c in found["columns"]]
     answer("bench info", found, as_json, [facts(heads), "", Table(("column", "unit", "repeats", "about"), rows)])
 
 

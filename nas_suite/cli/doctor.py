@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nas_suite import __version__
-from nas_suite.cli.answer import Table, answer
+from nas_suite.cli.answer import answer
 from nas_suite.cli.common import Json
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.registry import installed
 from nas_suite.run import runs_root
 
@@ -21,7 +22,7 @@ def doctor(as_json: Json = False) -> None:
     checks = software()
     if all(c["ok"] is not False for c in checks):
         checks += [*hardware(), *disks(), *data(), *benchmarks()]
-    rows = [(c["check"], "ok" if c["ok"] else "–" if c["ok"] is None else "missing", c["found"]) for c in checks]
+    rows = [(c["check"], "ok" if c["ok"] else "–" if c["ok"] is None else "missing", Prose(c["found"])) for c in checks]
     fine = all(c["ok"] is not False for c in checks)
     answer("doctor", {"ok": fine, "checks": checks}, as_json, [Table(("check", "", "found"), rows)])
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note, percent
+from nas_suite.cli.answer import answer, facts, note, percent
 from nas_suite.cli.common import (
     SETTINGS,
     Architecture,
@@ -19,6 +19,7 @@ from nas_suite.cli.common import (
     settings_of,
     starting,
 )
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.errors import BadInput
 
@@ -64,12 +65,12 @@ def list_tables(as_json: Json = False) -> None:
     found = latencies.listed()
     rows = [row_of(table) for table in found]
     heads = ("table", "space", "device", "batch", "threads", "dtype", "px", "latencies", "fit", "")
-    answer("latency list", found, as_json, [Table(heads, rows, whole=("table",))])
+    answer("latency list", found, as_json, [Table(heads, rows)])
 
 
 def row_of(table: dict[str, Any]) -> tuple[str, ...]:
     if table["fault"]:
-        return (table["name"], *["–"] * 8, table["fault"])
+        return (table["name"], *["–"] * 8, Prose(table["fault"]))
     c = table["conditions"]
     space = table["space"]["name"] if table["space"] else "–"
     under = ("–" if c[name] is None else str(c[name]) for name in ("device", "batch", "threads", "dtype", "resolution"))
@@ -258,9 +259,9 @@ def report(command: str, found: Any, as_json: bool) -> None:
         "table": found.table.where,
         "networks": len(seen.networks),
         "noise": f"{percent(seen.noise)} between two measurements of one network ({percent(seen.first)} before the rest)",
-        "error of sums": f"{percent(seen.before)} ({seen.bias:+.2%} on average)",
+        "error of sums": f"{percent(seen.before)} ({seen.bias:+z.2%} on average)",
         "error after a fit": f"{percent(seen.after)} held out ({seen.a:.4g} × sum + {seen.b:.4g} ms)",
-        "Kendall's tau": f"{seen.tau:.3f}",
+        "Kendall's tau": f"{seen.tau:z.3f}",
     }
     if found.kept is not None:
         heads["error of its fit"] = percent(found.kept)

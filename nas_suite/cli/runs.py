@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note
+from nas_suite.cli.answer import answer, facts, note
 from nas_suite.cli.common import Commands, Json, RunName, agreed, complete_run, example
+from nas_suite.cli.layout import Table
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, figure, following, summary
 from nas_suite.errors import BadInput
@@ -24,7 +25,7 @@ def list_runs(as_json: Json = False) -> None:
     briefs = [brief(run) for run in found]
     keys = ("name", "kind", "status")
     rows = [(*(b[k] for k in keys), b["created"][:19], figure(run)) for b, run in zip(briefs, found, strict=True)]
-    parts = [Table((*keys, "created", "figure"), rows, whole=("name",))] if rows else [f"no runs under {runs_root()}"]
+    parts = [Table((*keys, "created", "figure"), rows)] if rows else [f"no runs under {runs_root()}"]
     answer("runs list", briefs, as_json, parts)
 
 

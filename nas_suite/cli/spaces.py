@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note, short
+from nas_suite.cli.answer import answer, facts, note, short
 from nas_suite.cli.common import Architecture, Commands, Json, Sets, SpaceName, example, settings_of
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.run import quoted
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Search spaces: list them, look into one, draw architectures.")
@@ -18,7 +19,7 @@ def list_spaces(as_json: Json = False) -> None:
 
     found = catalogue.spaces()
     counts = [("–", "–") if s["size"] is None else (str(s["variables"]), short(s["size"])) for s in found]
-    rows = [(s["name"], *count, s["about"]) for s, count in zip(found, counts, strict=True)]
+    rows = [(s["name"], *count, Prose(s["about"])) for s, count in zip(found, counts, strict=True)]
     answer("spaces list", found, as_json, [Table(("space", "variables", "networks", "about"), rows)])
 
 
@@ -48,8 +49,15 @@ def variables(found: list[dict]) -> Table:
             groups[-1][0].append(variable["name"])
         else:
             groups.append(([variable["name"]], variable["options"]))
-    rows = [(f"{names[0]} … {names[-1]}" if names[1:] else names[0], str(len(o)), " ".join(o)) for names, o in groups]
+    rows = [(f"{names[0]} … {names[-1]}" if names[1:] else names[0], str(len(o)), spelt(o)) for names, o in groups]
     return Table(("variable", "options", "spelt"), rows)
+
+
+def spelt(labels: list[str]) -> Prose:
+    """Options as an architecture's text spells them; many whole numbers in a row by the first and the last."""
+    numbers = [int(label) for label in labels if label.isdecimal()]
+    row = len(labels) > 8 and numbers == list(range(numbers[0], numbers[0] + len(labels))) if numbers else False
+    return Prose(f"{labels[0]} … {labels[-1]}" if row else " ".join(labels))
 
 
 @app.command(epilog=example("nas spaces sample mixpath-s1 -n 3 --seed 7"))

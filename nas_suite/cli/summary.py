@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from nas_suite.cli.answer import Table, facts, percent, short
+from nas_suite.cli.answer import facts, percent, short
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.rankings import of_ranking
 from nas_suite.run import ROWS, Run, handle
+from nas_suite.words import plural
 
 Parts = list[Table | str]
 
@@ -60,7 +62,7 @@ def of_search(run: Run) -> tuple[dict[str, Any], Parts]:
     rows = [
         (str(t["best"]), *(said(n, t["values"][n]) for n in objectives), "knee" if t["knee"] else "", t["arch"]) for t in front
     ]
-    table = Table(("best", *objectives, "", "architecture"), rows, whole=("architecture",))
+    table = Table(("best", *objectives, "", "architecture"), rows)
     about = {"supernet": run.record["supernet"], "objectives": objectives, "limits": limits, "evaluated": len(trials)}
     return {**about, "front": front}, [facts(heads), "", table]
 
@@ -108,7 +110,8 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
     heads = {"latency table": run.record["table"], "epochs": len(log)}
     heads |= {name: f"{last[name]:.4g}" for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in last}
     if starved := last.get("starved"):
-        heads["starved"] = f"{len(starved)} operations were hardly trained: {', '.join(starved[:8])}{' …' * (len(starved) > 8)}"
+        few = f"{', '.join(starved[:8])}{' …' * (len(starved) > 8)}"
+        heads["starved"] = Prose(f"{plural(len(starved), 'operation')} hardly trained: {few}")
     parts: Parts = [facts(heads)]
     if result is not None:
         measured = result["measured_ms"]
@@ -124,7 +127,7 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
             }
         )
         rows = [(f"{r['predicted_ms']:.3f}", f"{r['measured_ms']:.3f}", r["arch"]) for r in result["rounds"]]
-        parts += ["", Table(("predicted ms", "measured ms", "architecture"), rows, whole=("architecture",))] if rows else []
+        parts += ["", Table(("predicted ms", "measured ms", "architecture"), rows)] if rows else []
         parts += ["", result["arch"]]
     return about, parts
 

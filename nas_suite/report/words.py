@@ -40,22 +40,22 @@ def many(value: int) -> str:
 
 
 def percent(share: Number) -> str:
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:z.2f} %"
 
 
 def points(share: Number) -> str:
     """A difference of shares in percentage points."""
-    return f"{100 * share:.2f}"
+    return f"{100 * share:z.2f}"
 
 
 def three(value: Number | None) -> str:
     """A correlation in three digits; – where it is unknown."""
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+    return "–" if value is None else f"{value:z.3f}".replace("-", "−")
 
 
 def signed(value: Number) -> str:
     """A difference of correlations."""
-    return f"{value:+.3f}".replace("-", "−")
+    return f"{value:+z.3f}".replace("-", "−")
 
 
 def seconds(value: Number) -> str:
