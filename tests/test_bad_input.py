@@ -58,7 +58,7 @@ DIGITS = ("train-supernet", "mixpath", "--data", "digits", *TINY)
         ((*DIGITS, "--device", "tpu9"), ("device", "tpu9")),
         ((*DIGITS, "--precision", "fp12"), ("fp12", "bf16")),
         (("spaces", "show", "mixpath-s5"), ("unknown space 'mixpath-s5'", "did you mean")),
-        (("spaces", "show", "mixpath-s1", "--arch", "e6k3"), ("1 tokens", "12")),
+        (("spaces", "show", "mixpath-s1", "--arch", "e6k3"), ("has 1 token,", "12")),
         (("spaces", "show", "mixpath-s1", "--arch", "-".join(["e6k3"] * 11 + ["e6k4"])), ("e6k4", "did you mean")),
         (("spaces", "sample", "mixpath-s1", "--set", "method.lr=1"), ("method.lr", "space")),
         (("data", "info", "cifar11"), ("unknown data 'cifar11'", "did you mean 'cifar10'?")),

@@ -29,6 +29,7 @@ from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import following, summary
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, help="Benchmarks: list them, get or import one, ask one about an architecture."
@@ -125,7 +126,7 @@ def import_bench(
 
 def told(command: str, table: Any, as_json: bool) -> None:
     about = {"bench": table.name, "rows": len(table), "where": str(table.path)}
-    answer(command, about, as_json, [f"{table.name}: {len(table):,} networks in {table.path}"])
+    answer(command, about, as_json, [f"{table.name}: {plural(len(table), 'network')} in {table.path}"])
     note(f"next: nas rank --bench {table.name}")
 
 

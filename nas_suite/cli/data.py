@@ -8,6 +8,7 @@ from nas_suite.cli.answer import answer, facts, note
 from nas_suite.cli.common import Commands, DataName, Json, Sets, example, settings_of
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
+from nas_suite.words import plural
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Data sets: list them, look into one, download one.")
 
@@ -34,7 +35,11 @@ def info(name: DataName, sets: Sets = None, as_json: Json = False) -> None:
     if found["present"]:
         image, splits = found["image"], zip(found["train"]["by_class"], found["val"]["by_class"], strict=True)
         shape = f"{image['channels']} × {image['height']} × {image['width']}"
-        parts += ["", f"{found['train']['images']:,} training and {found['val']['images']:,} validation images of {shape}", ""]
+        parts += [
+            "",
+            f"{found['train']['images']:,} training and {plural(found['val']['images'], 'validation image')} of {shape}",
+            "",
+        ]
         rows = [(label, f"{train:,}", f"{val:,}") for label, (train, val) in zip(found["classes"], splits, strict=True)]
         parts.append(Table(("class", "train", "validation"), rows))
     answer("data info", found, as_json, parts)

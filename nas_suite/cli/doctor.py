@@ -15,6 +15,7 @@ from nas_suite.cli.common import Json
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.registry import installed
 from nas_suite.run import runs_root
+from nas_suite.words import plural
 
 
 def doctor(as_json: Json = False) -> None:
@@ -57,7 +58,7 @@ def hardware() -> list[dict[str, Any]]:
     half = has_bf16(compute.device)
     return [
         check("device", True, f"{compute.device} ({name})"),
-        check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} processors"),
+        check("threads", True, f"{torch.get_num_threads()} of {plural(os.cpu_count() or 1, 'processor')}"),
         check("bf16", True if half else None, "in hardware" if half else "not in hardware: auto means fp32"),
     ]
 

@@ -22,6 +22,7 @@ from nas_suite.cli.common import (
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, help="Latency on a device: measure a table of blocks, check it, import one, ask one."
@@ -179,9 +180,8 @@ def told(about: dict[str, Any]) -> dict[str, Any]:
     if about["constant_ms"]:
         heads["constant"] = f"{about['constant_ms']:.4g} ms"
     if fit:
-        heads["fit"] = (
-            f"{fit['a']:.4g} × sum + {fit['b']:.4g} ms (off by {percent(fit['after'])} held out, {fit['networks']} networks)"
-        )
+        held = f"off by {percent(fit['after'])} held out, {plural(fit['networks'], 'network')}"
+        heads["fit"] = f"{fit['a']:.4g} × sum + {fit['b']:.4g} ms ({held})"
     if about.get("reachable_ms"):
         heads["reachable"] = "{:.2f} to {:.2f} ms".format(*about["reachable_ms"])
     return heads

@@ -6,6 +6,7 @@ from typing import Any
 from nas_suite.cli.answer import facts, percent
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.run import Run
+from nas_suite.words import plural
 
 
 def of_ranking(run: Run) -> tuple[dict[str, Any], list[Table | str]]:
@@ -22,14 +23,14 @@ def heads(result: Mapping[str, Any]) -> dict[str, str]:
     n = f"{result['n']:,} ({whole}), {result['distinct']:,} distinct"
     ceiling = "–"
     if result["ceiling"] is not None:
-        ceiling = f"{result['ceiling']:z.3f} (tau between two of {result['repeats']} repeats)"
+        ceiling = f"{result['ceiling']:z.3f} (tau between two of {plural(result['repeats'], 'repeat')})"
     name = "paper (1000 ordered draws, one random repeat, 30 lowest dropped)" if result["protocol_name"] == "paper" else "clean"
     return {
         "benchmark": f"{result['bench']} {result['version']}".strip() + (", partial" if result["partial"] else ""),
         "space": result["space"],
         "metric": result["metric"],
         "networks": n,
-        "ties": f"{result['ties']:,} pairs of equal truth",
+        "ties": f"{plural(result['ties'], 'pair')} of equal truth",
         "noise ceiling": ceiling,
         "protocol": f"{result['protocol']}, {name}",
     }
@@ -68,7 +69,9 @@ def remarks(result: Mapping[str, Any]) -> list[str]:
     for e in result["estimators"]:
         if e["failed"]:
             why = f" ({e['error']})" if e["error"] else ""
-            lines.append(f"{e['name']}: no score for {e['failed']} of {e['n']} networks{why}; they count as its lowest")
+            lines.append(
+                f"{e['name']}: no score for {e['failed']:,} of {plural(e['n'], 'network')}{why}; they count as its lowest"
+            )
         if e["constant"]:
             lines.append(f"{e['name']}: the same score for all networks, so it orders nothing")
         if "seeds" in e:

@@ -8,6 +8,7 @@ from nas_suite.cli.answer import answer, facts, note, short
 from nas_suite.cli.common import Architecture, Commands, Json, Sets, SpaceName, example, settings_of
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.run import quoted
+from nas_suite.words import plural
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Search spaces: list them, look into one, draw architectures.")
 
@@ -32,7 +33,7 @@ def show(name: SpaceName, arch: Architecture = None, sets: Sets = None, as_json:
     supernet = found["supernet"]
     heads = {"space": name, "networks": f"{found['size']:,}"}
     if supernet:
-        heads["supernet"] = f"{supernet['parameters']:,} parameters ({supernet['norm']} shadow batch norms)"
+        heads["supernet"] = f"{plural(supernet['parameters'], 'parameter')} ({supernet['norm']} shadow batch norms)"
     heads |= {f"space.{key}": value for key, value in found["settings"].items()}
     parts = [facts(heads), "", variables(found["variables"])]
     if arch is not None:

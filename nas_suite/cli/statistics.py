@@ -6,6 +6,7 @@ from typing import Any
 
 from nas_suite.cli.answer import percent
 from nas_suite.cli.layout import Prose, Table
+from nas_suite.words import plural
 
 RATIOS = ("mean: law", "measured", "norms", "variance: law", "measured", "norms")
 
@@ -15,7 +16,7 @@ def tables(found: Mapping[str, Any]) -> list[Table | str]:
     law = found["law"]
     first = [site for site in law["sites"] if site["block"] == law["sites"][0]["block"]]
     parts: list[Table | str] = [
-        f"{found['norm']} norms, sums of at most {found['m']} paths, {len(law['sites'])} sites",
+        f"{found['norm']} norms, sums of at most {plural(found['m'], 'path')}, {plural(len(law['sites']), 'site')}",
         "",
         Prose("Sums of i paths against one path, first block (law: i, and i + i(i-1)ρ with the measured correlation ρ)"),
         Table(("site", "ρ", "paths", *RATIOS), list(law_rows(first))),

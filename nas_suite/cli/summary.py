@@ -22,11 +22,11 @@ def brief(run: Run) -> dict[str, Any]:
 def figure(run: Run) -> str:
     """The one figure that a list of runs shows."""
     if run.record["kind"] == "search":
-        return f"{len(run.trials())} networks"
+        return plural(len(run.trials()), "network")
     if run.record["kind"] == "table":
-        return f"{len(run.lines(ROWS))} of {len(run.record['archs']) * run.record['repeats']} trainings"
+        return f"{len(run.lines(ROWS))} of {plural(len(run.record['archs']) * run.record['repeats'], 'training')}"
     if run.record["kind"] == "rank":
-        return f"{run.record['result']['n']} networks" if "result" in run.record else ""
+        return plural(run.record["result"]["n"], "network") if "result" in run.record else ""
     if run.record["kind"] == "bilevel" and "result" in run.record:
         return f"{run.record['result']['predicted_ms']:.2f} ms"
     if "result" in run.record:

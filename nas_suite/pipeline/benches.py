@@ -13,6 +13,7 @@ from nas_suite.importers import PUBLISHED, Progress, Published, published
 from nas_suite.pipeline.field import bench, space_of_table
 from nas_suite.space import Arch
 from nas_suite.tables import Table
+from nas_suite.words import plural
 
 
 def unseen(done: int, total: int) -> None:
@@ -135,7 +136,7 @@ def queried(name: str, text: str) -> dict[str, Any]:
     spellings: Iterable[Arch | None] = (arch, space.canonical(arch))
     row = next((row for a in spellings if a is not None and (row := table.find(a)) is not None), None)
     if row is None:
-        raise BadInput(f"{name} has no {space.describe(arch)}: it holds {len(table):,} networks of {table.space}")
+        raise BadInput(f"{name} has no {space.describe(arch)}: it holds {plural(len(table), 'network')} of {table.space}")
     values: dict[str, Any] = {}
     for column in table.columns.values():
         value = table.values(column.name)[row]

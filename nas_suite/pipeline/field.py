@@ -19,6 +19,7 @@ from nas_suite.rank import FEWEST, Truth
 from nas_suite.space import Arch, SearchSpace, SupernetSpace
 from nas_suite.spaces import SPACES
 from nas_suite.tables import ARCHS, Column, Table, there
+from nas_suite.words import plural
 
 Protocol = Literal["clean", "paper"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
@@ -126,7 +127,7 @@ def field(
     least = FEWEST + (DROPPED if protocol == "paper" else 0)
     few = len(found) < least or found.distinct < FEWEST
     if few:
-        what = f"{len(found)} networks, {found.distinct} of them distinct" if len(found) else "no network"
+        what = f"{plural(len(found), 'network')}, {found.distinct} of them distinct" if len(found) else "no network"
         raise BadInput(
             f"{table.name} has {what}, with a {column.name} in that selection; a ranking needs {least}, {FEWEST} of them "
             "distinct: ask for a larger --sample or another --metric"

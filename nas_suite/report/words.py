@@ -76,10 +76,6 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def plural(n: int, thing: str) -> str:
-    return f"{n:,} {thing}" + ("" if n == 1 else "s")
-
-
 def objective(name: str) -> str:
     """An objective as it is shown: errors are shown as accuracies."""
     return OBJECTIVES.get(name, name)

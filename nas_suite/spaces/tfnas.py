@@ -16,6 +16,7 @@ from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperat
 from nas_suite.errors import BadInput, suggest
 from nas_suite.layers import ACTIVATIONS, conv_block, initialise
 from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Variable
+from nas_suite.words import plural
 
 # Stages (channels, blocks at most, stride of the first) of the official code (AberHu/TF-NAS, models/model_search.py:219-277).
 # The paper activates by ReLU up to the end of the first stage, by swish behind it.
@@ -238,14 +239,16 @@ class TFNAS(ElasticSpace):
         parts = text.strip().split("/")
         if len(parts) != len(self.stages):
             raise BadInput(
-                f"architecture {text!r} has {len(parts)} stages, separated by '/'; this space has {len(self.stages)}; "
+                f"architecture {text!r} has {plural(len(parts), 'stage')} between '/'; this space has {len(self.stages)}; "
                 f"an example: {self.describe(self.sample(random.Random(0)))}"
             )
         rows = []
         for number, (stage, part) in enumerate(zip(self.stages, parts, strict=True)):
             tokens = part.split("_")
             if len(tokens) > len(stage):
-                raise BadInput(f"stage {number} cannot be {part!r}: it has 1 to {len(stage)} blocks, not {len(tokens)}")
+                raise BadInput(
+                    f"stage {number} cannot be {part!r}: it has at most {plural(len(stage), 'block')}, not {len(tokens)}"
+                )
             rows.append([self.read(at, token) for at, token in zip(stage, tokens, strict=False)])
         return self.spell(rows)
 
