@@ -1,6 +1,7 @@
 """The catalogue: what spaces and data sets there are and what they hold, as plain values; nothing is trained."""
 
 import inspect
+import math
 import random
 import sys
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ def space(name: str, settings: Mapping[str, Any], arch: str | None = None) -> di
         "name": name,
         "settings": settings_of(built),
         "size": built.size(),
+        "spellings": math.prod(len(v.options) for v in built.variables),
         "variables": [variable(v) for v in built.variables],
         "supernet": supernet(built),
     }

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nas_suite.cli.answer import answer, facts, note
-from nas_suite.cli.common import Commands, DataName, Json, Sets, example, settings_of
+from nas_suite.cli.common import Commands, DataName, DataSets, Json, example, settings_of
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.words import plural
@@ -24,7 +24,7 @@ def list_data(as_json: Json = False) -> None:
 
 
 @app.command(epilog=example("nas data info digits", "nas data info folder --set data.path=photos --set data.size=64"))
-def info(name: DataName, sets: Sets = None, as_json: Json = False) -> None:
+def info(name: DataName, sets: DataSets = None, as_json: Json = False) -> None:
     """Show a data set: its settings, classes and numbers of images. The test images stay closed."""
     from nas_suite import catalogue
 

@@ -12,8 +12,8 @@ from nas_suite.cli.common import (
     Architecture,
     Commands,
     Json,
-    Sets,
     SpaceName,
+    SpaceSets,
     complete_space,
     example,
     settings_of,
@@ -112,7 +112,7 @@ def build(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of the blocks.")] = 0,
     out: NewFile = None,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """Measure every block that networks of a space run, on this machine: one image at a time, on one thread, in fp32 and at the
@@ -197,7 +197,7 @@ def show(
     table: TableName,
     space: SpaceOption = None,
     arch: Architecture = None,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """Show a table: how it was measured, what networks of a space can reach by it, what one of them takes. All in ms."""
@@ -217,7 +217,7 @@ def check(
     space: SpaceOption = None,
     networks: Networks = 20,
     seed: Seed = 0,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """Measure random networks as a whole and say how far the table's sums are off, before and after an affine fit."""
@@ -237,7 +237,7 @@ def calibrate(
     networks: Networks = 20,
     seed: Seed = 1,
     force: Annotated[bool, typer.Option("--force", help="Keep the fit of a machine that is too noisy.")] = False,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """As check, and keep the fit a × sum + b in the table, for searches to use. A machine whose repeats differ by more than 5 %

@@ -14,7 +14,7 @@ def of_ranking(run: Run) -> tuple[dict[str, Any], list[Table | str]]:
     result = run.record.get("result")
     if result is None:
         return {"bench": run.record["bench"]}, [facts({"benchmark": run.record["bench"]})]
-    return result, [facts(heads(result)), "", table(result), *remarks(result)]
+    return result, [facts(heads(result)), "", table(result), "", legend(result["unit"]), *remarks(result)]
 
 
 def heads(result: Mapping[str, Any]) -> dict[str, str]:
@@ -36,12 +36,20 @@ def heads(result: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-COLUMNS = (
-    "estimator", "tau", "95 % interval", "Spearman", "weighted", "regret@1", "@5", "@10", "top 10 %", "tau in it", "seconds",
-)  # fmt: skip
+def legend(unit: str) -> Prose:
+    """What the columns of the table are."""
+    said = "percentage points" if unit == "share" else unit
+    return Prose(
+        "tau: Kendall's tau-b, and its bootstrap interval; weighted: a tau in which the truly best count most; regret@k: how "
+        f"far the truly best of the k best by score is below the best of all, in {said}; hits: how many of the best tenth by "
+        "score truly belong to it; top tau: tau among the truly best tenth; cost: of scoring"
+    )
 
 
 def table(result: Mapping[str, Any]) -> Table:
+    unit = "%" if result["unit"] == "share" else result["unit"]
+    tops = [f"regret@{top}, {unit}" for top in result["estimators"][0]["regret_at"]]
+    columns = ("estimator", "tau", "95 % interval", "Spearman", "weighted", *tops, "hits", "top tau", "cost, s")
     rows = []
     for e in result["estimators"]:
         span = f"{e['tau_low']:z.3f} … {e['tau_high']:z.3f}" if e["tau_low"] is not None else "–"
@@ -49,7 +57,7 @@ def table(result: Mapping[str, Any]) -> Table:
         top = percent(e["precision_top10"]) if e["precision_top10"] is not None else "–"
         figures = [three(e["tau"]), span, three(e["spearman"]), three(e["weighted_tau"])]
         rows.append((e["name"], *figures, *regrets, top, three(e["tau_top10"]), f"{e['seconds']:.3g}"))
-    return Table(COLUMNS, rows)
+    return Table(columns, rows)
 
 
 def three(value: float | None) -> str:

@@ -57,7 +57,9 @@ def show(
         "environment": record["environment"],
         "error": record.get("error"),
     }
-    text = [*parts, "", facts({**plan, **settings}), "", facts(record["environment"])]
+    used = record["environment"]
+    plan |= {name: f"{used[name]} (auto)" for name in ("device", "precision") if plan.get(name) == "auto" and name in used}
+    text = [*parts, "", facts({**plan, **settings}), "", facts(used)]
     answer("runs show", {**data, **more}, as_json, text if not more["error"] else [*text, "", f"error: {more['error']}"])
     note(f"next: {following(run)}")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nas_suite.cli.answer import answer, facts, note, short
-from nas_suite.cli.common import Architecture, Commands, Json, Sets, SpaceName, example, settings_of
+from nas_suite.cli.common import Architecture, Commands, Json, SpaceName, SpaceSets, example, settings_of
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.run import quoted
 from nas_suite.words import plural
@@ -25,13 +25,13 @@ def list_spaces(as_json: Json = False) -> None:
 
 
 @app.command(epilog=example("nas spaces show mixpath-s1 --set space.m=2", "nas spaces show mixpath-s4 --arch 331P --json"))
-def show(name: SpaceName, arch: Architecture = None, sets: Sets = None, as_json: Json = False) -> None:
+def show(name: SpaceName, arch: Architecture = None, sets: SpaceSets = None, as_json: Json = False) -> None:
     """Show a space: its settings, variables and supernet, and what an architecture costs."""
     from nas_suite import catalogue
 
     found = catalogue.space(name, settings_of("space", sets), arch)
     supernet = found["supernet"]
-    heads = {"space": name, "networks": f"{found['size']:,}"}
+    heads = {"space": name, "networks": sized(found["size"], found["spellings"])}
     if supernet:
         heads["supernet"] = f"{plural(supernet['parameters'], 'parameter')} ({supernet['norm']} shadow batch norms)"
     heads |= {f"space.{key}": value for key, value in found["settings"].items()}
@@ -40,6 +40,12 @@ def show(name: SpaceName, arch: Architecture = None, sets: Sets = None, as_json:
         counts = {"parameters": f"{found['parameters']:,}", "multiply-adds": f"{found['macs']:,}"}
         parts += ["", found["arch"], facts(counts)]
     answer("spaces show", found, as_json, parts)
+
+
+def sized(networks: int, spellings: int) -> Prose:
+    """How many networks a space has, and how many combinations of options where these are more."""
+    more = f" distinct, of {short(spellings)} spellings: several can mean one network, or none" if spellings > networks else ""
+    return Prose(f"{networks:,}{more}")
 
 
 def variables(found: list[dict]) -> Table:
@@ -66,7 +72,7 @@ def sample(
     name: SpaceName,
     count: Annotated[int, typer.Option("--number", "-n", min=1, help="How many.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """Draw random architectures of a space, one a line."""

@@ -1,5 +1,6 @@
 """What a run comes to: as plain values, as text, and the command that follows it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from nas_suite.cli.answer import facts, percent, short
@@ -80,16 +81,22 @@ def of_retraining(run: Run) -> tuple[dict[str, Any], Parts]:
         data, parts = of_training(run)
         return {**about, **data}, [*parts, run.record["arch"]]
     files = [str(run.path / name) for name in (WEIGHTS, ARCH, LOADER)]
-    test, chosen = result["test_accuracy"], result["best_epoch"] + 1
     heads = {
-        "test accuracy, last epoch": percent(test["last"]),
-        f"test accuracy, epoch {chosen}": f"{percent(test['best'])} (chosen by validation)",
+        **accuracies(result["test_accuracy"], result["best_epoch"]),
         "validation accuracy": percent(result["val_accuracy"]),
         "parameters": f"{result['params']:,.0f}",
         "multiply-adds": f"{result['macs']:,.0f}",
         "network": files[0],
     }
     return {**about, "files": files}, [facts(heads), run.record["arch"]]
+
+
+def accuracies(test: Mapping[str, float], best_epoch: int) -> dict[str, str]:
+    """The test accuracies of a network that was trained from scratch; epochs count from 0."""
+    return {
+        "test accuracy, last epoch": percent(test["last"]),
+        f"test accuracy, epoch {best_epoch + 1}": f"{percent(test['best'])} (chosen by validation)",
+    }
 
 
 def of_table(run: Run) -> tuple[dict[str, Any], Parts]:

@@ -47,7 +47,8 @@ def described(name: str) -> dict[str, Any]:
         {**column, "repeats": (table.manifest["files"][table.columns[column["name"]].file]["shape"] + [1])[1]}
         for column in table.manifest["columns"]
     ]
-    return {**about, "where": str(table.path), "metric": default(table), "columns": columns}
+    networks = space_of_table(table).size()
+    return {**about, "where": str(table.path), "metric": default(table), "columns": columns, "space_size": networks}
 
 
 def default(table: Table) -> str | None:
