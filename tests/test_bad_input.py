@@ -1,5 +1,6 @@
 """What cannot be done is refused in one line, with the exit code of its kind, before anything is made or lost."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -171,8 +172,7 @@ def test_a_folder_that_is_no_run_is_neither_shown_nor_removed(tmp_path: Path) ->
 
 
 def test_a_damaged_checkpoint_is_refused(supernet: Path, tmp_path: Path) -> None:
-    import re
-import shutil
+    import shutil
 
     copy = tmp_path / "copy"
     shutil.copytree(supernet, copy)

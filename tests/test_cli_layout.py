@@ -11,6 +11,9 @@ import pytest
 from command import ROOT, nas, on_a_terminal
 from test_cli import run_of
 
+from nas_suite import pipeline
+from nas_suite.cli import rankings
+from nas_suite.cli.bench import counted
 from nas_suite.cli.layout import Prose, Table, folded, laid_out
 from nas_suite.run import Run
 
@@ -111,3 +114,36 @@ def test_a_full_output_is_told_in_one_line(words: tuple[str, ...], buffered: str
     done = refused(*words, buffered=buffered)
     assert done.returncode == 2
     assert re.fullmatch(r"error: cannot (print|write).*: No space left on device; .*\n", done.stderr)
+
+
+# --- what figures mean
+
+
+def test_sizes_that_differ_say_why() -> None:
+    assert "5,044 distinct, of 15,625 spellings" in nas("spaces", "show", "nasbench201").out
+    assert re.search(r"networks +34,480,447,193,088,000$", nas("spaces", "show", "tfnas").out, re.M)
+    assert counted(15_625, 5_044).startswith("15,625: the space has 5,044 distinct networks")
+    assert counted(200, 5_044) == "200, of the 5.044 K networks of its space"
+    assert counted(34, 34) == "34"
+    assert re.search(r"rows +34$", nas("bench", "info", "s4-digits").out, re.M)
+
+
+def test_the_columns_of_a_ranking_have_units_and_a_legend() -> None:
+    entry = {"name": "params", "regret_at": {"1": 0.02}, "precision_top10": 0.5, "seconds": 2.0}
+    entry |= dict.fromkeys(("tau", "tau_low", "tau_high", "spearman", "weighted_tau", "tau_top10"), 0.5)
+    shares, times = ({"unit": unit, "estimators": [entry]} for unit in ("share", "ms"))
+    assert {"regret@1, %", "cost, s"} <= set(rankings.table(shares).columns)
+    assert "regret@1, ms" in rankings.table(times).columns
+    assert "in percentage points;" in rankings.legend("share")
+    assert "in ms;" in rankings.legend("ms")
+
+
+def test_a_retrained_network_is_told_of_in_the_same_words_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = {"last": 0.9, "best": 0.92}
+    result = {"test_accuracy": test, "best_epoch": 4, "val_accuracy": 0.9, "params": 1e4, "macs": 1e6}
+    run = run_of(tmp_path / "runs" / "mine", kind="retrain", arch=SHORT, result=result, environment={})
+    monkeypatch.setattr(pipeline, "evaluate", lambda run, plan, arch: {"arch": SHORT, "test_accuracy": test})
+    lines = [line for line in nas("runs", "show", run.path).out.splitlines() if line.startswith("test accuracy")]
+    told = [line for line in nas("evaluate", run.path).out.splitlines() if line.startswith("test accuracy")]
+    assert [line.split() for line in told] == [line.split() for line in lines]
+    assert len(told) == 2

@@ -42,9 +42,11 @@ def show(name: SpaceName, arch: Architecture = None, sets: SpaceSets = None, as_
     answer("spaces show", found, as_json, parts)
 
 
-def sized(networks: int, spellings: int) -> Prose:
+def sized(networks: int, spellings: int | None) -> Prose:
     """How many networks a space has, and how many combinations of options where these are more."""
-    more = f" distinct, of {short(spellings)} spellings: several can mean one network, or none" if spellings > networks else ""
+    more = (
+        f" distinct, of {spellings:,} spellings: several can mean one network, or none" if (spellings or 0) > networks else ""
+    )
     return Prose(f"{networks:,}{more}")
 
 
