@@ -1,6 +1,7 @@
 """The catalogue: what spaces and data sets there are and what they hold, as plain values; nothing is trained."""
 
 import inspect
+import math
 import random
 import sys
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ def space(name: str, settings: Mapping[str, Any], arch: str | None = None) -> di
         "name": name,
         "settings": settings_of(built),
         "size": built.size(),
+        "spellings": spellings(built),
         "variables": [variable(v) for v in built.variables],
         "supernet": supernet(built),
     }
@@ -49,6 +51,12 @@ def space(name: str, settings: Mapping[str, Any], arch: str | None = None) -> di
         counts = {"parameters": int(cost("params", built).total(chosen)), "macs": int(cost("macs", built).total(chosen))}
         about |= {"arch": built.describe(chosen), **counts}
     return about
+
+
+def spellings(space: SearchSpace) -> int | None:
+    """How many combinations of options there are; None where nobody would count so far."""
+    found = math.prod(len(v.options) for v in space.variables)
+    return found if found < 10**12 else None
 
 
 def settings_of(thing: Any) -> dict[str, Any]:

@@ -143,8 +143,8 @@ def test_every_integer_width_is_read_and_no_other():
         (TF_NAS_A.replace("5w83_3w128", ""), "block 0 cannot be ''"),
         (TF_NAS_A.replace("7w1203", "7w99999999999999999999"), "block 17 cannot be '7w99999999999999999999'"),
         (TF_NAS_A + "_7w1203", "stage 5 cannot be '7w1203_7w1203': its number of blocks is 1, not 2"),
-        (TF_NAS_A + "/7w1203", "has 7 stages, separated by '/'; this space has 6; an example: "),
-        ("", "has 1 stages"),
+        (TF_NAS_A + "/7w1203", "has 7 stages between '/'; this space has 6; an example: "),
+        ("", "has 1 stage between"),
     ],
 )
 def test_text_that_is_wrong(text, message):

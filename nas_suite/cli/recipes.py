@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, note
+from nas_suite.cli.answer import answer, note
 from nas_suite.cli.common import Commands, Json, complete_recipe, example
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.errors import BadInput
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Recipes: whole plans, with what they cost and what to expect.")
@@ -19,7 +20,7 @@ def ls(as_json: Json = False) -> None:
     from nas_suite.plan import recipes
 
     found = [{"name": r.name, "about": r.about, "cost": r.cost, "expect": r.expect} for r in recipes()]
-    rows = [(r["name"], r["about"], r["cost"], r["expect"]) for r in found]
+    rows = [(r["name"], *(Prose(r[key]) for key in ("about", "cost", "expect"))) for r in found]
     answer("recipe ls", found, as_json, [Table(("recipe", "about", "cost", "expect"), rows)])
 
 

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note
+from nas_suite.cli.answer import answer, facts, note
 from nas_suite.cli.common import Commands, Json, RunName, agreed, complete_run, example
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, figure, following, summary
 from nas_suite.errors import BadInput
@@ -25,8 +26,8 @@ def list_runs(as_json: Json = False) -> None:
     briefs = [*({**brief(run), "fault": None} for run in found), *(unread(path, why) for path, why in odd.items())]
     keys = ("name", "kind", "status")
     rows = [(*(b[k] for k in keys), b["created"][:19], figure(run)) for b, run in zip(briefs, found, strict=False)]
-    rows += [(path.name, "–", UNREADABLE, "–", why) for path, why in odd.items()]
-    parts = [Table((*keys, "created", "figure"), rows, whole=("name",))] if rows else [f"no runs under {runs_root()}"]
+    rows += [(path.name, "–", UNREADABLE, "–", Prose(why)) for path, why in odd.items()]
+    parts = [Table((*keys, "created", "figure"), rows)] if rows else [f"no runs under {runs_root()}"]
     answer("runs list", briefs, as_json, parts)
 
 
@@ -64,7 +65,9 @@ def show(
         "environment": record.get("environment", {}),
         "error": record.get("error"),
     }
-    text = [*parts, "", facts({**plan, **settings}), "", facts(more["environment"])]
+    used = more["environment"]
+    plan |= {name: f"{used[name]} (auto)" for name in ("device", "precision") if plan.get(name) == "auto" and name in used}
+    text = [*parts, "", facts({**plan, **settings}), "", facts(used)]
     answer("runs show", {**data, **more}, as_json, text if not more["error"] else [*text, "", f"error: {more['error']}"])
     note(f"next: {following(run)}")
 

@@ -21,13 +21,15 @@ from nas_suite.cli.common import (
     RunName,
     Seed,
     Sets,
+    Words,
     complete_data,
     complete_run,
     complete_space,
     example,
+    setting,
 )
 from nas_suite.cli.progress import watching
-from nas_suite.cli.summary import brief, following, summary
+from nas_suite.cli.summary import accuracies, brief, following, summary
 from nas_suite.errors import BadInput
 from nas_suite.run import Run, handle, run_at
 
@@ -115,7 +117,13 @@ def retrain(
     arch: Architecture = None,
     recipe: Recipe = None,
     config: Config = None,
-    sets: Sets = None,
+    sets: Annotated[
+        Words,
+        setting(
+            "Any setting of retrain, such as retrain.lr=0.05; of a network derived for a latency of space and data too",
+            *("retrain", "space", "data"),
+        ),
+    ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: Lr = None,
@@ -167,5 +175,9 @@ def evaluate(
     found = run_at(run)
     plan = compose(Plan.from_record(found.record["plan"]), device=device, precision=precision)
     result = pipeline.evaluate(found, plan, arch)
-    accuracies = {f"test accuracy, {name.replace('_', '-')}": percent(a) for name, a in result["test_accuracy"].items()}
-    answer("evaluate", {"run": brief(found), **result}, as_json, [result["arch"], facts(accuracies)])
+    test = result["test_accuracy"]
+    if "one_shot" in test:
+        heads = {"test accuracy, one-shot": percent(test["one_shot"])}
+    else:
+        heads = accuracies(test, found.record["result"]["best_epoch"])
+    answer("evaluate", {"run": brief(found), **result}, as_json, [facts(heads), result["arch"]])

@@ -16,6 +16,7 @@ from nas_suite.data import store
 from nas_suite.data.images import Images, Splits, cut, shuffled
 from nas_suite.data.sets import DataSet
 from nas_suite.errors import BadInput, suggest
+from nas_suite.words import plural
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -175,6 +176,6 @@ def decoded(
     if broken:
         file, error = min(broken, key=lambda pair: pair[0])
         raise BadInput(
-            f"{len(broken)} of {len(files)} images in {root} cannot be read, such as {file} "
+            f"{len(broken)} of {plural(len(files), 'image')} in {root} cannot be read, such as {file} "
             f"({str(error).replace(str(root / file), str(file))}): replace or remove them"
         )

@@ -15,6 +15,7 @@ from nas_suite.importers import Progress
 from nas_suite.space import Arch
 from nas_suite.spaces.macro import Macro
 from nas_suite.tables import Column, Draft, accuracy
+from nas_suite.words import plural
 
 EPOCHS = 50  # of each training (train/train.py)
 REPEATS = 3
@@ -106,7 +107,9 @@ def from_csv(file: Path, text: str) -> Iterator[Told]:
         raise foreign(file, f"it is neither a JSON object nor a CSV with a column {lacking[0]}")
     for number, line in enumerate(lines, start=2):
         if len(line) != len(header):
-            raise BadInput(f"{file}, line {number}: {len(line)} fields, not {len(header)}; it is cut short or damaged")
+            raise BadInput(
+                f"{file}, line {number}: {plural(len(line), 'field')}, not {len(header)}; it is cut short or damaged"
+            )
         fields = dict(zip(header, line, strict=True))
         yield f"line {number}", fields["arch"], fields
 

@@ -14,6 +14,7 @@ from nas_suite.pipeline.field import bench, field, space_of_table
 from nas_suite.run import quoted
 from nas_suite.space import Arch
 from nas_suite.tables import Table
+from nas_suite.words import plural
 
 
 def unseen(done: int, total: int) -> None:
@@ -47,7 +48,8 @@ def described(name: str) -> dict[str, Any]:
         {**column, "repeats": (table.manifest["files"][table.columns[column["name"]].file]["shape"] + [1])[1]}
         for column in table.manifest["columns"]
     ]
-    return {**about, "where": str(table.path), "metric": default(table), "columns": columns}
+    networks = space_of_table(table).size()
+    return {**about, "where": str(table.path), "metric": default(table), "columns": columns, "space_size": networks}
 
 
 def default(table: Table) -> str | None:
@@ -159,7 +161,7 @@ def queried(name: str, text: str) -> dict[str, Any]:
     spellings: Iterable[Arch | None] = (arch, space.canonical(arch))
     row = next((row for a in spellings if a is not None and (row := table.find(a)) is not None), None)
     if row is None:
-        raise BadInput(f"{name} has no {space.describe(arch)}: it holds {len(table):,} networks of {table.space}")
+        raise BadInput(f"{name} has no {space.describe(arch)}: it holds {plural(len(table), 'network')} of {table.space}")
     values: dict[str, Any] = {}
     for column in table.columns.values():
         value = table.values(column.name)[row]

@@ -21,6 +21,7 @@ from nas_suite.registry import values_of
 from nas_suite.space import Arch, SearchSpace, SupernetSpace
 from nas_suite.spaces import SPACES
 from nas_suite.tables import ARCHS, Column, Table, there
+from nas_suite.words import plural
 
 Protocol = Literal["clean", "paper"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
@@ -136,7 +137,7 @@ def too_few(found: Field, least: int) -> BadInput:
     """How many networks there are of how many that a ranking needs, and where more could come from."""
     table, n = found.table, len(found)
     known = int(np.isfinite(table.means(found.metric.name)).sum())
-    what = f"{n} network{'' if n == 1 else 's'}, {found.distinct} of them distinct," if n else "no network"
+    what = f"{plural(n, 'network')}, {found.distinct} of them distinct," if n else "no network"
     what += f" with a {found.metric.name}" + (f" among those of the {known:,} that were asked for" if n < known else "")
     more = (
         "a larger --sample" if n < known else "a larger table (bench make with a larger --sample, bench import of a whole file)"

@@ -27,6 +27,7 @@ from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
 from nas_suite.standalone import Recipe
 from nas_suite.tables import Column, Draft, accuracy
+from nas_suite.words import plural
 from nas_suite.workers import Done, evaluate
 
 MOST = 100_000  # networks that are trained without being a sample
@@ -153,7 +154,8 @@ def draft(run: Run, setting: Setting, rows: Sequence[Mapping[str, Any]]) -> Draf
         "environment": run.record["environment"],
         "command": command(run),
     }
-    about = f"{len(archs)} networks of {plan.space} trained on {plan.data} for {epochs} epochs, {run.record['repeats']} times"
+    effort = f"{plural(epochs, 'epoch')}, {plural(run.record['repeats'], 'time')}"
+    about = f"{plural(len(archs), 'network')} of {plan.space} trained on {plan.data} for {effort}"
     version = run.record["created"][:10]
     return Draft(
         run.record["bench"], plan.space, np.array(parsed), columns, version, settings["space"], about,

@@ -9,8 +9,9 @@ from markupsafe import escape
 
 from nas_suite.report.chart import PALETTE, Axis, Chart, Series
 from nas_suite.report.story import Search, calibration, statistics
-from nas_suite.report.words import percent, plural, said, shown
+from nas_suite.report.words import percent, said, shown
 from nas_suite.run import Run
+from nas_suite.words import plural
 
 ROW = 30  # letters of an architecture in one line of a hover
 EPOCH = Axis("epoch", "whole")
@@ -183,7 +184,7 @@ def paths_of_trials(search: Search) -> list[Chart]:
             medians,
             "line",
             "orange",
-            notes=[f"{p} paths: median {percent(m)}" for p, m in zip(known, medians, strict=True)],
+            notes=[f"{plural(p, 'path')}: median {percent(m)}" for p, m in zip(known, medians, strict=True)],
         ),
     ]
     alt = f"One-shot accuracy by active paths in the whole network: median {percent(medians[0])} of networks with {known[0]}, "

@@ -9,8 +9,9 @@ from nas_suite.report.chart import Axis, Chart, Series
 from nas_suite.report.figures import broken
 from nas_suite.report.story import entries
 from nas_suite.report.tables import ArchRow, Archs
-from nas_suite.report.words import Number, percent, plural, points, seconds
+from nas_suite.report.words import Number, percent, points, seconds
 from nas_suite.run import Run, quoted
+from nas_suite.words import plural
 
 DRAWN = 2000  # networks that are drawn
 SHOWN = 10  # networks that are listed

@@ -10,8 +10,9 @@ from nas_suite.report.headline import Headline, Picture, headline, picture
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Ranked
 from nas_suite.report.story import Network, Search, Story, networks, spent
-from nas_suite.report.words import count, listed, objective, plural, seconds, size
+from nas_suite.report.words import count, listed, objective, seconds, size
 from nas_suite.run import Run, quoted
+from nas_suite.words import plural
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ def length(run: Run) -> str:
     settings = run.record["plan"]["settings"].get("retrain" if run.record["kind"] == "retrain" else "method", {})
     done, asked = len(run.epochs()), settings.get("epochs", 0)
     batches = f", batches of {settings['batch_size']}" if "batch_size" in settings else ""
-    return f"{run.name}: {f'{done} of {asked} epochs' if asked > done else plural(done, 'epoch')}{batches}"
+    epochs = f"{done} of {plural(asked, 'epoch')}" if asked > done else plural(done, "epoch")
+    return f"{run.name}: {epochs}{batches}"
 
 
 def loading(run: Run) -> Loading | None:

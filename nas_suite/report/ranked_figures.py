@@ -10,7 +10,8 @@ from nas_suite.pipeline import bench
 from nas_suite.report.chart import SAYS, Axis, Chart, Series
 from nas_suite.report.figures import broken
 from nas_suite.report.ranked import Judged, Ranked, metric
-from nas_suite.report.words import Number, plural, three
+from nas_suite.report.words import Number, three
+from nas_suite.words import plural
 
 SCATTERED = 3  # estimators whose scores are drawn
 FEW, MANY = 100, 500  # points up to which they are drawn full and large

@@ -18,6 +18,7 @@ from nas_suite.chain import check_count, check_images, scaled
 from nas_suite.errors import BadInput
 from nas_suite.layers import conv_block, initialise
 from nas_suite.space import Arch, Block, Path, SearchSpace, Sketch, Variable
+from nas_suite.words import plural
 
 STEM = 128
 CELLS = 423_624
@@ -85,7 +86,7 @@ class NasBench101(SearchSpace):
         tokens = text.strip().split("-")
         if len(tokens) >= PLACES:
             raise BadInput(
-                f"architecture {text!r} has {len(tokens)} tokens, one a vertex after the input; at most 6 fit, {LIKE}"
+                f"architecture {text!r} has {plural(len(tokens), 'token')}, one a vertex after the input; at most 6 fit, {LIKE}"
             )
         edges, ops = set(), [0] * INNER
         for vertex, token in enumerate(tokens, start=1):

@@ -16,6 +16,7 @@ from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperat
 from nas_suite.errors import BadInput, suggest
 from nas_suite.layers import ACTIVATIONS, conv_block, unbiased
 from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Variable
+from nas_suite.words import plural
 
 # Stages (channels, blocks at most, stride of the first) of the official code (AberHu/TF-NAS, models/model_search.py:219-277).
 # The paper activates by ReLU up to the end of the first stage, by swish behind it.
@@ -243,7 +244,7 @@ class TFNAS(ElasticSpace):
         parts = text.strip().split("/")
         if len(parts) != len(self.stages):
             raise BadInput(
-                f"architecture {text!r} has {len(parts)} stages, separated by '/'; this space has {len(self.stages)}; "
+                f"architecture {text!r} has {plural(len(parts), 'stage')} between '/'; this space has {len(self.stages)}; "
                 f"an example: {self.describe(self.sample(random.Random(0)))}"
             )
         rows = []
