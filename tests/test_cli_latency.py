@@ -157,7 +157,7 @@ def test_show_without_a_space_tells_how_it_was_measured(mine: str) -> None:
         (("--set", "space.width=1"), "needs --space"),
         (("--space", "mixpath-s1"), "lacks"),
         (("--space", "tfnas"), "lacks 2,805 of the blocks"),
-        (("--space", "tfnas", *timing.WORDS, "--arch", "0w9"), "has 1 stages"),
+        (("--space", "tfnas", *timing.WORDS, "--arch", "0w9"), "has 1 stage between"),
     ):
         assert message in nas("latency", "show", mine, *words).error
     assert nas("latency", "show", mine, "--space", "tfnas", *timing.WORDS, "--json").data["reachable_ms"][0] > 0

@@ -123,7 +123,7 @@ def test_sizes_that_differ_say_why() -> None:
     assert "5,044 distinct, of 15,625 spellings" in nas("spaces", "show", "nasbench201").out
     assert re.search(r"networks +34,480,447,193,088,000$", nas("spaces", "show", "tfnas").out, re.M)
     assert counted(15_625, 5_044).startswith("15,625: the space has 5,044 distinct networks")
-    assert counted(200, 5_044) == "200, of the 5.044 K networks of its space"
+    assert counted(200, 5_044) == "200, of 5.044 K in its space"
     assert counted(34, 34) == "34"
     assert re.search(r"rows +34$", nas("bench", "info", "s4-digits").out, re.M)
 

@@ -220,7 +220,7 @@ def test_folders_that_cannot_be_learned_from_are_refused(album: Path, tmp_path: 
     refused("class 'eels' in … has no images", Folder(path=album))
     (album / "eels").rmdir()
     save(album / "birds" / "only.png")
-    refused("class 'birds' has 1 images, too few", Folder(path=album))
+    refused("class 'birds' has 1 image, too few", Folder(path=album))
     (album / "birds" / "only.png").unlink()
     (album / "birds").rmdir()
     for file in (album / "cats").iterdir():

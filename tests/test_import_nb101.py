@@ -261,7 +261,7 @@ def with_text(*parts: Any) -> bytes:
         (record(message=metrics((0.0, 0.0, -0.5, 0.5, 0.5), HALF, END)), "accuracies are 0 to 1"),
         (record(message=metrics(START, HALF, (108.0, math.inf, 0.5, 0.5, 0.5))), "times finite"),
         (record(message=metrics(parameters=0)), "its network has 0 parameters"),
-        (record(message=metrics(parameters=(1 << 64) - 5)), "its network has 18446744073709551611 parameters"),
+        (record(message=metrics(parameters=(1 << 64) - 5)), "its network has 18,446,744,073,709,551,611 parameters"),
         (record(message=metrics(parameters=7)), r"it tells 7 parameters of module .*record 1 tells 1,234,567"),
         (record(message=metrics()[:-1]), r"field at byte \d+ that is cut short"),
         (record(message=metrics() + b"\x10"), r"a number at byte \d+ that does not end"),

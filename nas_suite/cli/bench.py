@@ -89,7 +89,7 @@ def counted(rows: int, networks: int) -> str:
     if rows > networks:
         why = f": the space has {networks:,} distinct networks, of which some are spelt in several ways, a row each"
     else:
-        why = f", of the {short(networks)} networks of its space" if rows < networks else ""
+        why = f", of {short(networks)} in its space" if rows < networks else ""
     return Prose(f"{rows:,}{why}")
 
 
