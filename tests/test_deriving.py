@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command import nas, train
+from PIL import Image
 
 from nas_suite import pipeline
 from nas_suite.latency import backends, machine
@@ -127,6 +128,27 @@ def test_what_a_run_shows_and_that_retraining_takes_its_network(table: Path, tar
     other = nas("retrain", name, "--set", "data.size=16", "--json").data
     assert run_at(other["run"]["name"]).record["plan"]["settings"]["space"]["image_size"] == 16
     assert nas("report", name, "--json").code == 0
+
+
+def test_a_network_is_retrained_on_images_of_a_list_and_not_without_test_images(
+    table: Path, target: float, tmp_path: Path
+) -> None:
+    name = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, "--json").data["run"]["name"]
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    for file, numbers in (("train", range(16)), ("test", range(16, 24))):
+        (tmp_path / file).write_text("".join(f"{n}.png {n % 2}\n" for n in numbers))
+    short = ["--set=retrain.epochs=1", "--set=retrain.batch_size=8", "--set=retrain.warmup_epochs=0"]
+    words = [*short, "--set=data.size=8", f"--set=data.path={tmp_path}", f"--set=data.train_list={tmp_path / 'train'}"]
+    config = tmp_path / "lists.toml"
+    config.write_text('use = { data = "lists" }')
+    before = len(nas("runs", "list", "--json").data)
+    refused = nas("retrain", name, "--config", config, *words)
+    assert (refused.code, "set data.test_list" in refused.error) == (2, True)
+    assert len(nas("runs", "list", "--json").data) == before, "nothing may be trained in vain"
+    made = nas("retrain", name, "--config", config, *words, f"--set=data.test_list={tmp_path / 'test'}", "--json").data
+    assert set(made["result"]["test_accuracy"]) == {"last", "best"}
 
 
 @pytest.mark.slow
