@@ -206,7 +206,7 @@ def test_the_range_of_a_small_space_is_found_network_by_network() -> None:
     assert reachable(cost) == pytest.approx(exhausted(cost))
 
 
-@pytest.mark.parametrize("more", [{}, {"depth_by": "skip"}])
+@pytest.mark.parametrize("more", [{}, {"depth_by": "skip"}, {"depth_by": "full"}])
 def test_the_range_of_an_elastic_space_is_found_stage_by_stage(more: dict[str, Any]) -> None:
     space = TFNAS(**timing.SMALL, **more)
     cost = timing.table(fit=FIT).cost(space)
@@ -219,7 +219,7 @@ def test_the_range_of_an_elastic_space_is_found_stage_by_stage(more: dict[str, A
         for stage in space.stages:
             options = [
                 [(o, w) for o in range(len(space.elastic)) for w in (space.widths(at, o)[0], space.widths(at, o)[-1])]
-                for at in (stage if choose is max else stage[:1])
+                for at in (stage if choose is max or space.depth_by == "full" else stage[:1])
             ]
             rows.append(
                 [

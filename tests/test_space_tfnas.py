@@ -142,7 +142,7 @@ def test_every_integer_width_is_read_and_no_other():
         (TF_NAS_A.replace("5w83", "-5w83"), "block 0 cannot be '-5w83'"),
         (TF_NAS_A.replace("5w83_3w128", ""), "block 0 cannot be ''"),
         (TF_NAS_A.replace("7w1203", "7w99999999999999999999"), "block 17 cannot be '7w99999999999999999999'"),
-        (TF_NAS_A + "_7w1203", "stage 5 cannot be '7w1203_7w1203': it has 1 to 1 blocks, not 2"),
+        (TF_NAS_A + "_7w1203", "stage 5 cannot be '7w1203_7w1203': its number of blocks is 1, not 2"),
         (TF_NAS_A + "/7w1203", "has 7 stages, separated by '/'; this space has 6; an example: "),
         ("", "has 1 stages"),
     ],
@@ -205,6 +205,20 @@ def test_with_skips_for_operations_many_spellings_mean_one_network():
     counts = [len(variable.options) for variable in space.variables[:24]]
     assert counts == [8, 9, 8, 9, 9, *[8, 9, 9, 9] * 3, 8, *[1] * 6]
     assert f"{math.prod(counts):.2e}" == "7.40e+16"
+
+
+def test_at_full_depth_all_blocks_run():
+    space = TFNAS(depth_by="full")
+    assert space.size() == 8**18
+    assert [len(variable.options) for variable in space.variables[:24]] == [*[8] * 18, *[1] * 6]
+    rng = random.Random(0)
+    for arch in (space.sample(rng) for _ in range(20)):
+        assert [len(row) for row in space.rows(arch)] == [2, 3, 4, 4, 4, 1]
+        assert space.parse(space.describe(arch)) == space.canonical(arch) == arch
+        assert cost("macs", space).total(arch) == cost("macs", SPACE).total(SPACE.parse(space.describe(arch)))
+    text = space.describe(arch)
+    with pytest.raises(BadInput, match="stage 0 cannot be '5w83': its number of blocks is 2, not 1"):
+        space.parse("5w83" + text[text.index("/") :])
 
 
 def test_skips_move_to_the_end_of_a_stage_with_their_widths():
@@ -311,8 +325,8 @@ def test_settings_that_make_no_space(settings, message):
         TFNAS(**settings)
 
 
-def test_depths_are_decided_in_one_of_two_ways():
-    with pytest.raises(BadInput, match="depth_by = 'gate' does not fit: input should be 'sink' or 'skip'"):
+def test_depths_are_decided_in_one_of_three_ways():
+    with pytest.raises(BadInput, match="depth_by = 'gate' does not fit: input should be 'sink', 'skip' or 'full'"):
         SPACES.build("tfnas", {"depth_by": "gate"})
 
 

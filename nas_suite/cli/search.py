@@ -106,7 +106,10 @@ def search(
     ] = None,
     depth: Annotated[
         str | None,
-        typer.Option(help="sink: decided by itself, stage by stage; skip: as one more operation.", rich_help_panel=LATENCY),
+        typer.Option(
+            help="sink: decided by itself, stage by stage; skip: as one more operation; full: all blocks.",
+            rich_help_panel=LATENCY,
+        ),
     ] = None,
     no_elastic: Annotated[
         bool, typer.Option("--no-elastic", help="Leave widths as they are.", rich_help_panel=LATENCY)

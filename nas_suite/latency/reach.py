@@ -1,5 +1,6 @@
 """The least and the most that a network of a space can cost, exactly."""
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -26,14 +27,12 @@ def reachable(cost: Cost) -> tuple[float, float] | None:
 def by_stages(cost: Cost, space: ElasticSpace) -> tuple[float, float]:
     arch = space.sample(random.Random(0))
     low = high = cost.total(arch) - sum(cost.of(block) for block in chosen(space, arch))
-    for stage in space.stages:
-        least = most = 0.0
-        shortest, longest = float("inf"), 0.0
-        for at in stage:
-            costs = [cost.of(block) for block in extremes(space, at)]
-            least, most = least + min(costs), most + max(costs)
-            shortest, longest = min(shortest, least), max(longest, most)
-        low, high = low + shortest, high + longest
+    blocks = space.stages[-1].stop
+    for stage, depths in zip(space.stages, space.variables[blocks:], strict=False):
+        ends = [extremes(cost, space, at) for at in stage]
+        least, most = (list(itertools.accumulate(some)) for some in zip(*ends, strict=True))
+        low += min(least[depth - 1] for depth in depths.options)
+        high += max(most[depth - 1] for depth in depths.options)
     return low, high
 
 
@@ -47,14 +46,15 @@ def chosen(space: ElasticSpace, arch: tuple[int, ...]) -> Iterator[Block]:
                 yield block
 
 
-def extremes(space: ElasticSpace, at: int) -> Iterator[Block]:
-    """Every operation of a block, at its least and its greatest width."""
-    for operation in range(len(space.operations)):
-        widths = space.widths(at, operation)
-        for width in (widths[0], widths[-1]) if widths else (0,):
-            block = space.option(at, operation, width)
-            if block is not None:
-                yield block
+def extremes(cost: Cost, space: ElasticSpace, at: int) -> tuple[float, float]:
+    """The least and the most that a block costs: each operation that it is offered, at its least and its greatest width."""
+    options = [
+        space.option(at, operation, width)
+        for operation in range(len(space.variables[at].options))
+        for width in {*space.widths(at, operation)[:1], *space.widths(at, operation)[-1:]} or {0}
+    ]
+    costs = [cost.of(block) if block else 0.0 for block in options]
+    return min(costs), max(costs)
 
 
 def by_decisions(cost: Cost) -> tuple[float, float] | None:

@@ -63,7 +63,8 @@ class TFNAS(ElasticSpace):
     and the most. A stage runs its first blocks, at least one. An architecture is written by stage: `5w83_3w128/5w138/…`.
 
     `depth_by` is `sink`, TF-NAS's: the depth of each stage is a decision of its own. `skip` is the control: all blocks run, and
-    nothing at all is one more operation, 8, of those that do not begin a stage, so that many spellings mean one network.
+    nothing at all is one more operation, 8, of those that do not begin a stage, so that many spellings mean one network. Nor is
+    there a choice with `full`: all blocks run.
     """
 
     width: float = 1.0
@@ -75,7 +76,7 @@ class TFNAS(ElasticSpace):
     act: str = ""
     width_step: int = 8
     small: bool = False
-    depth_by: Literal["sink", "skip"] = "sink"
+    depth_by: Literal["sink", "skip", "full"] = "sink"
 
     def __post_init__(self) -> None:
         check_images(self.width, self.image_size, self.stem_stride, self.channels, self.classes)
@@ -147,6 +148,10 @@ class TFNAS(ElasticSpace):
         """How many blocks of a stage may run."""
         most = len(self.stages[stage])
         return tuple(range(1 if self.depth_by == "sink" else most, most + 1))
+
+    def lengths(self, blocks: int) -> range:
+        """How many of a stage's blocks may be left when those that are nothing are taken away."""
+        return range(blocks if self.depth_by == "full" else 1, blocks + 1)
 
     @cached_property
     def spans(self) -> tuple[tuple[range, ...], ...]:
@@ -229,7 +234,7 @@ class TFNAS(ElasticSpace):
 
     def size(self) -> int:
         """Networks that differ in operations or depths; each has some thousand trillion trillion widths."""
-        return math.prod(sum(len(self.elastic) ** depth for depth in range(1, len(stage) + 1)) for stage in self.stages)
+        return math.prod(sum(len(self.elastic) ** depth for depth in self.lengths(len(stage))) for stage in self.stages)
 
     def describe(self, arch: Arch) -> str:
         return "/".join("_".join(f"{operation}w{width}" for operation, width in row) for row in self.rows(self.check(arch)))
@@ -244,8 +249,9 @@ class TFNAS(ElasticSpace):
         rows = []
         for number, (stage, part) in enumerate(zip(self.stages, parts, strict=True)):
             tokens = part.split("_")
-            if len(tokens) > len(stage):
-                raise BadInput(f"stage {number} cannot be {part!r}: it has 1 to {len(stage)} blocks, not {len(tokens)}")
+            if len(tokens) not in (lengths := self.lengths(len(stage))):
+                count = " or ".join(map(str, lengths))
+                raise BadInput(f"stage {number} cannot be {part!r}: its number of blocks is {count}, not {len(tokens)}")
             rows.append([self.read(at, token) for at, token in zip(stage, tokens, strict=False)])
         return self.spell(rows)
 
