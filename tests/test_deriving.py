@@ -174,7 +174,8 @@ CHOICE = Choice((3,) * 18, (1, 2, 3, 3, 3, 0))
 def loop(target: Target, device: Any, mend: Any = lambda _: CHOICE) -> tuple[list[Round], Any]:
     told: list[Round] = []
     begun = target.arch(CHOICE, target.scaled(CHOICE, target.start)[0])
-    rounds, arch = closed_loop(target, begun, device, told.append, mend)
+    rounds, arch = closed_loop(target, begun, lambda arch: Reading(device(arch), 0.25, 9), told.append, mend)
+    assert {r.spread_ms for r in rounds} == {0.25}
     assert rounds == told
     return rounds, arch
 
