@@ -1,5 +1,6 @@
 """A retrained network as files: weights, architecture, and a script that loads both."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from nas_suite.data.images import Splits
-from nas_suite.disk import write_atomic
+from nas_suite.disk import as_json, digest
 from nas_suite.errors import BadInput
 from nas_suite.registry import Registry
-from nas_suite.run import Run
+from nas_suite.run import Run, handle, recorded
 from nas_suite.space import SearchSpace
 
 WEIGHTS, ARCH, LOADER = "network.safetensors", "arch.json", "load.py"
+SUMS = "sha256"  # of a retrain run's record: the checksums of the files of its network, by name
 
 SCRIPT = '''\
 """Loads the network beside this file and classifies a batch of images."""
@@ -40,8 +42,13 @@ sys.stdout.write("\\n".join(about["classes"][i] for i in chosen) + "\\n")
 '''
 
 
-def write_network(run: Run, space_name: str, space: Any, arch: str, weights: Mapping[str, Tensor], splits: Splits) -> None:
-    """Writes the three files into a run. `space` is a dataclass; its fields are the settings that `load` builds it from."""
+def write_network(
+    run: Run, space_name: str, space: Any, arch: str, weights: Mapping[str, Tensor], splits: Splits
+) -> dict[str, str]:
+    """Writes the three files into a run. `space` is a dataclass; its fields are the settings that `load` builds it from.
+
+    Returns the SHA-256 of weights and architecture, hexadecimal, by file: what the run is to record as `SUMS`.
+    """
     from safetensors.torch import save
 
     about = {
@@ -51,15 +58,38 @@ def write_network(run: Run, space_name: str, space: Any, arch: str, weights: Map
         "input": {"channels": space.channels, "side": space.image_size, "mean": list(splits.mean), "std": list(splits.std)},
         "classes": list(splits.classes),
     }
-    write_atomic(run.path / WEIGHTS, save({name: value.detach().cpu().contiguous() for name, value in weights.items()}))
-    write_atomic(run.path / ARCH, (json.dumps(about, indent=1) + "\n").encode())
-    write_atomic(run.path / LOADER, SCRIPT.encode())
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    files = {WEIGHTS: save(tensors), ARCH: as_json(about)}
+    for name, data in {**files, LOADER: SCRIPT.encode()}.items():
+        run.put(name, data)
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+def check_network(run: Run) -> None:
+    """BadInput where a finished retraining's network is not the one it wrote; runs of older versions have no checksums."""
+    for name, sum_ in (run.record.get(SUMS, {}) if run.record["status"] == "done" else {}).items():
+        file = run.path / name
+        if not file.is_file() or digest(file) != sum_:
+            wrong = "damaged or another network's (its checksum does not fit)" if file.is_file() else "gone"
+            raise BadInput(f"{file} is {wrong}: `nas runs resume {handle(run)}` writes it anew")
+
+
+def whole_network(run: Run) -> bool:
+    """Whether a run still has the network that it wrote; so have others than retrainings, which wrote none."""
+    try:
+        check_network(run)
+    except BadInput:
+        return False
+    return True
 
 
 def load_network(folder: Path, spaces: Registry) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a folder, in evaluation mode, and what its arch.json says."""
+    """The network of a folder, in evaluation mode, and what its arch.json says; BadInput where they are damaged."""
     from safetensors.torch import load_file
 
+    record, wrong = recorded(folder)
+    if not wrong:  # else the files were moved away from their run
+        check_network(Run(folder, record))
     try:
         about = json.loads((folder / ARCH).read_text())
         space: SearchSpace = spaces.build(about["space"]["name"], about["space"]["settings"])

@@ -1,6 +1,7 @@
 """The catalogue: what spaces and data sets there are and what they hold, as plain values; nothing is trained."""
 
 import inspect
+import math
 import random
 import sys
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ def space(name: str, settings: Mapping[str, Any], arch: str | None = None) -> di
         "name": name,
         "settings": settings_of(built),
         "size": built.size(),
+        "spellings": spellings(built),
         "variables": [variable(v) for v in built.variables],
         "supernet": supernet(built),
     }
@@ -49,6 +51,12 @@ def space(name: str, settings: Mapping[str, Any], arch: str | None = None) -> di
         counts = {"parameters": int(cost("params", built).total(chosen)), "macs": int(cost("macs", built).total(chosen))}
         about |= {"arch": built.describe(chosen), **counts}
     return about
+
+
+def spellings(space: SearchSpace) -> int | None:
+    """How many combinations of options there are; None where nobody would count so far."""
+    found = math.prod(len(v.options) for v in space.variables)
+    return found if found < 10**12 else None
 
 
 def settings_of(thing: Any) -> dict[str, Any]:
@@ -99,11 +107,14 @@ def data_sets() -> list[dict[str, Any]]:
 
 
 def data_set(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set with its settings; where it is present, also its classes and what training sees of it."""
+    """A data set with its settings; where it is present, also its classes and what training sees of it.
+
+    BadInput or Missing where a path is named at which it is not.
+    """
     data: DataSet = DATA.build(name, settings)
     about: dict[str, Any] = {"name": name, "about": inspect.getdoc(type(data)), "settings": settings_of(data)}
     about |= {"present": data.available(), "where": data.where()}
-    if not data.available():
+    if not data.available() and about["settings"].get("path") is None:
         return about
     splits = data.splits()
     channels, height, width = splits.train.shape

@@ -9,6 +9,7 @@ from typing import Protocol, SupportsInt, TypeAlias, runtime_checkable
 
 from nas_suite.errors import BadInput, suggest
 from nas_suite.space import Arch
+from nas_suite.words import plural
 
 INPUT, OUTPUT = "input", "output"
 OPERATIONS = ("conv3x3", "conv1x1", "maxpool3x3")
@@ -39,7 +40,7 @@ class CellGraph:
             if name not in OPERATIONS:
                 raise BadInput(f"unknown cell operation {name!r}{suggest(name, OPERATIONS)}")
         if len(self.adjacency) != n or any(len(row) != n for row in self.adjacency):
-            raise BadInput(f"a cell of {n} operations needs an adjacency of {n} rows of {n}, got {self.adjacency}")
+            raise BadInput(f"a cell of {plural(n, 'operation')} needs an adjacency of {n} × {n}, got {self.adjacency}")
         if any(row[v] not in ((0, 1) if u < v else (0,)) for u, row in enumerate(self.adjacency) for v in range(n)):
             raise BadInput(f"a cell's adjacency is 0 or 1 above the diagonal and 0 elsewhere, got {self.adjacency}")
 

@@ -79,12 +79,18 @@ class ChainSpace(SupernetSpace):
 
     def network(self, arch: Arch) -> nn.Module:
         network = nn.Sequential(*(block.build() for _, block in self.blocks(self.valid(arch))))
-        initialise(network)
+        self.initialise(network)
         return network
 
     def supernet(self, norm: str) -> Supernet:
         choices = [self.choice(at, norm) for at in range(len(self.variables))]
-        return ChainSupernet([block.build() for block in self.stem()], choices, self.head().build())
+        supernet = ChainSupernet([block.build() for block in self.stem()], choices, self.head().build())
+        self.initialise(supernet)
+        return supernet
+
+    def initialise(self, network: nn.Module) -> None:
+        """Draws the weights of a new network or supernet: as MixPath does, where a space does not say otherwise."""
+        initialise(network)
 
 
 class Choice(nn.Module):
@@ -115,7 +121,6 @@ class ChainSupernet(Supernet):
         self.stem = nn.Sequential(*stem)
         self.choices = nn.ModuleList(choices)
         self.head = head
-        initialise(self)
 
     def stages(self, path: Path) -> list[Stage]:
         choices = zip(self.choices, path, strict=True)
@@ -219,14 +224,23 @@ def check_kernels(kernels: Sequence[int], m: int = 1) -> None:
         raise ValueError(f"m must be 1 to {len(kernels)} (the number of kernels), got {m}")
 
 
+def check_count(name: str, value: int, most: int) -> None:
+    """ValueError, which names the setting, unless its value is 1 to `most`."""
+    if not 1 <= value <= most:
+        raise ValueError(f"{name} must be 1 to {most}, got {value}")
+
+
 def check_images(width: float, image_size: int, stem_stride: int, channels: int, classes: int) -> None:
-    """ValueError unless these settings, which all chains share, make a network."""
-    fine = 0 < width <= WIDEST and 8 <= image_size <= 4096 and stem_stride in (1, 2)
-    if not (fine and 1 <= channels <= 1024 and 2 <= classes <= 10**6):
-        raise ValueError(
-            f"needs 0 < width <= {WIDEST}, image_size 8 to 4096, stem_stride 1 or 2, channels 1 to 1024, classes 2 to 10**6; "
-            f"got {width}, {image_size}, {stem_stride}, {channels}, {classes}"
-        )
+    """ValueError, which names the first that is wrong, unless these settings, which all chains share, make a network."""
+    for name, value, fine, range_ in (
+        ("width", width, 0 < width <= WIDEST, f"above 0 and at most {WIDEST}"),
+        ("image_size", image_size, 8 <= image_size <= 4096, "8 to 4096"),
+        ("stem_stride", stem_stride, stem_stride in (1, 2), "1 or 2"),
+        ("channels", channels, 1 <= channels <= 1024, "1 to 1024"),
+        ("classes", classes, 2 <= classes <= 10**6, "2 to 10**6"),
+    ):
+        if not fine:
+            raise ValueError(f"{name} must be {range_}, got {value}")
 
 
 def sites_of(table: Sequence[tuple[int, int]], c_in: int, side: int, width: float, act: str) -> tuple[Site, ...]:

@@ -1,10 +1,12 @@
 """What a disk is trusted with: files written whole or not at all, durable renames, checksums, lines cut off by a kill."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,21 @@ from typing import Any
 from nas_suite.errors import BadInput
 
 PART = ".part"  # the end of the name of a file that is not whole yet
+ELSEWHERE = "choose another --out"
+ROOM, PERMISSION = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, {errno.EACCES, errno.EPERM, errno.EROFS}
+WORDS = {
+    errno.ENOSPC: "no space is left on its disk",
+    errno.EDQUOT: "the quota of its disk is used up",
+    errno.EROFS: "its file system is read-only",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EISDIR: "it is a folder",
+}
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """The whole of `data` stands at `path`, or what stood there before; BadInput where the disk refuses."""
+def write_atomic(path: Path, data: bytes, instead: str = ELSEWHERE) -> None:
+    """The whole of `data` stands at `path`, or what stood there before; BadInput where the disk refuses (`refusal`)."""
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    with writing(path.parent):
+    with writing(path, instead):
         try:
             with open(part, "wb") as file:
                 file.write(data)
@@ -86,15 +97,41 @@ def sync(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns what a disk can refuse into one clear line; nothing that was saved before is touched."""
+def writing(path: Path, instead: str = ELSEWHERE) -> Iterator[None]:
+    """Within: what the disk refuses becomes one clear line about `path`."""
     try:
         yield
     except OSError as error:
-        raise BadInput(
-            f"cannot write to {folder}: {error.strerror or error}; what was saved before is intact: "
-            "make room or permit writing there, then resume, or choose another --out"
-        ) from error
+        raise refusal(path, error, instead) from error
+
+
+def refusal(path: Path, error: OSError, instead: str = ELSEWHERE) -> BadInput:
+    """What to say where the disk refuses to write: which path, why, and what to do; `instead` is what is left to do at last."""
+    first = "make room there, or " if error.errno in ROOM else "permit it, or " if error.errno in PERMISSION else ""
+    return BadInput(f"cannot write to {path}: {reason(path, error)}; {first}{instead}")
+
+
+def reason(path: Path, error: OSError) -> str:
+    """Why nothing can be written at a path, in words."""
+    there = next((place for place in (path, *path.absolute().parents) if os.path.exists(place)), path)
+    if error.errno in (errno.ENOTDIR, errno.EEXIST) and os.path.isfile(there):
+        return "it is a file" if there == path else f"{there} is a file"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"no permission to write {'there' if there == path else f'in {there}'}"
+    if error.errno == errno.ENOENT:
+        return f"nothing can be made in {there}"
+    said = error.strerror or str(error)
+    plain = WORDS.get(error.errno, said) if error.errno and said == os.strerror(error.errno) else said
+    return plain[:1].lower() + plain[1:]
+
+
+def of_disk(error: Exception) -> OSError | None:
+    """What the disk refused behind another library's error; None where it was not the disk."""
+    for found in (error, error.__cause__, error.__context__):
+        if isinstance(found, OSError):
+            return found
+    number = re.search(r"\(os error (\d+)\)", str(error))  # as Rust ends its messages
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def digest(path: Path) -> str:

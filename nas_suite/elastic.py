@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from nas_suite.chain import Site
 from nas_suite.depthwise import DepthwiseConv2d, depthwise
-from nas_suite.layers import ACTIVATIONS, DropPath, PointwiseConv2d, SqueezeExcite, conv_bn, initialise, pointwise
+from nas_suite.layers import ACTIVATIONS, DropPath, PointwiseConv2d, SqueezeExcite, conv_bn, pointwise, unbiased
 from nas_suite.space import Block, ElasticSupernet, Path, Stage
 from nas_suite.supernet import mix
 
@@ -185,7 +185,7 @@ class StagedSupernet(ElasticSupernet):
         self.stem, self.head = nn.Sequential(*stem), head
         self.blocks: Sequence[ElasticBlock] = nn.ModuleList(blocks)  # type: ignore[assignment]
         self.layout, self.read = layout, read
-        initialise(self)
+        unbiased(self)
         for parent in list(self.modules()):
             for name, part in parent.named_children():
                 if isinstance(part, nn.BatchNorm2d):

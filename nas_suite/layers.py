@@ -107,6 +107,14 @@ class DropPath(nn.Module):
         return x * keep.to(x.dtype)
 
 
+def unbiased(module: nn.Module) -> None:
+    """TF-NAS's initialisation (official code, model_search.py and model_eval.py): torch's own, all biases zero. MixPath's would
+    let depthwise kernels turn fast, and 1×1 convolutions, their gradients clipped together with those, hardly at all."""
+    for part in module.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear)) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+
+
 def initialise(module: nn.Module) -> None:
     """MixPath's initialisation (official code, S1): convolutions N(0, √(2 / (k²·c_out))), batch norms one and zero,
     linear layers uniform ±1/√fan_out with zero bias."""

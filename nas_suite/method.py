@@ -34,14 +34,16 @@ class Method(Learner):
     """A way to search. Implementations are dataclasses: `problem` first, then the settings with the paper's defaults.
 
     `single_path` says that it trains one path a block, where a space lets that be chosen and nobody says otherwise; `ground`
-    names the settings that a trained method's weights hang on; `derives` says that training is the search itself, from which a
-    network is derived that meets a latency, rather than what a search then looks through.
+    names the settings that a trained method's weights hang on, `searching` those that a search of them takes; `derives` says
+    that training is the search itself, from which a network is derived that meets a latency, rather than what a search then
+    looks through.
     """
 
     needs: ClassVar[type[SearchSpace]]
     single_path: ClassVar[bool] = False
     derives: ClassVar[bool] = False
     ground: ClassVar[tuple[str, ...]] = ()
+    searching: ClassVar[tuple[str, ...]] = ()
     problem: Problem
     epochs: int
 

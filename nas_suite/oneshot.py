@@ -37,6 +37,10 @@ class OneShot(Method):
 
     needs: ClassVar[type[SupernetSpace]] = SupernetSpace
     ground: ClassVar[tuple[str, ...]] = ("norm",)
+    searching: ClassVar[tuple[str, ...]] = (
+        "budget", "strategy", "population", "crossover", "mutation",
+        "calibrate", "calib_images", "score_images", "score_memory",
+    )  # fmt: skip
 
     problem: Problem
     norm: Norm = "linear"

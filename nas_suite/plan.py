@@ -114,6 +114,8 @@ def read(plan: Plan, text: str, origin: str) -> Plan:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{origin} is no TOML: {error}") from None
     use = table.get("use", {})
+    if not isinstance(use, dict):
+        raise BadInput(f'{origin}: use must be a table such as {{ data = "digits" }}, got {use!r}')
     for key in use:
         if key not in ("method", "space", "data"):
             raise BadInput(f"{origin}: use.{key} is unknown{suggest(key, ('method', 'space', 'data'))}")

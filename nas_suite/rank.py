@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int64, Shaped
 
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 RESAMPLES = 1000
 FEWEST = 10  # networks of which an order says anything
@@ -118,7 +119,7 @@ class Truth:
 
     def __post_init__(self) -> None:
         if len(self.values) < FEWEST:
-            raise BadInput(f"{len(self.values)} networks are too few to rank; at least {FEWEST} are needed")
+            raise BadInput(f"too few to rank: {plural(len(self.values), 'network')}; at least {FEWEST} are needed")
         if not np.isfinite(self.values).all():
             raise BadInput("the truth of some networks is missing: rank those that have one")
 

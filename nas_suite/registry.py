@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import tomllib
 import types
 import typing
@@ -97,6 +98,15 @@ def literal(text: str) -> Any:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text.split(",") if "," in text else text
+
+
+def typed_as(value: Any) -> str:
+    """How a setting's value is typed, so that `literal` or `reading` gives it back."""
+    if isinstance(value, list | tuple):
+        return json.dumps(value)
+    if isinstance(value, str | Path):
+        return json.dumps(str(value)) if str(value).startswith(("'", '"')) else str(value)
+    return json.dumps(value)
 
 
 def reading(typed: Typed, hint: Any) -> Any:

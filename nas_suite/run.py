@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_suite.disk import PART, alive, as_json, digest, sync, write_atomic, write_new, writing
+from nas_suite.disk import ELSEWHERE, PART, alive, as_json, digest, of_disk, sync, write_atomic, write_new, writing
 from nas_suite.errors import BadInput, Missing, suggest
 
 RECORD, LOG, TRIALS, ROWS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "rows.jsonl", "checkpoint-"
 KEPT = 2  # checkpoints: the newest and the one before it
+WRITTEN = re.compile(
+    r"(run|arch|networks|statistics|latency)\.json|(log|trials|rows|scores)\.jsonl|checkpoint-\d+|\.training-.*|"
+    r"network\.safetensors|load\.py|__pycache__|.*\.html|\.lock|\.part-.*|\..*\.part"
+)
+"""What runs of all kinds write into their folders."""
 PATIENCE = 1.0  # seconds; whoever looks at a run's state holds its lock for a moment
 STATUSES = ("running", "interrupted", "failed", "done")
 NEEDED = {  # of a record, by its kind
@@ -32,7 +37,7 @@ NEEDED = {  # of a record, by its kind
 def fault(record: Mapping[str, Any]) -> str:
     """What is wrong with a record of a run, in words; nothing where it can be worked with."""
     kind, status, plan = (record.get(key) for key in ("kind", "status", "plan"))
-    if kind not in NEEDED:
+    if not isinstance(kind, str) or kind not in NEEDED:
         return f"kind is {kind!r}; there are: {', '.join(NEEDED)}"
     if status not in STATUSES:
         return f"status is {status!r}; there are: {', '.join(STATUSES)}"
@@ -44,6 +49,22 @@ def fault(record: Mapping[str, Any]) -> str:
         return "plan has no settings by part"
     lacking = [key for key in NEEDED[kind] if key not in record]
     return f"it has no {lacking[0]}, which a {kind} run needs" if lacking else ""
+
+
+def recorded(path: Path) -> tuple[dict[str, Any], str]:
+    """The record of a run's folder, and what is wrong with it in words; nothing where it can be worked with."""
+    try:
+        record = json.loads((path / RECORD).read_bytes())
+    except FileNotFoundError:
+        return {}, f"is not there: {path} is no run"
+    except OSError as error:
+        return {}, f"cannot be read ({(error.strerror or str(error)).lower()})"
+    except (ValueError, RecursionError):
+        return {}, "cannot be read (it is no JSON: cut short or damaged)"
+    if not isinstance(record, dict) or record.get("schema") != 1:
+        return {}, "is not a run record of this version (schema 1)"
+    wrong = fault(record)
+    return record, f"is not a run record of ours: {wrong}" if wrong else ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,7 @@ class Run:
 
         Of several processes that ask for one path at a time, one gets it.
         """
-        with writing(path.parent):
+        with writing(path, elsewhere(path)):
             taken = path.exists() and (not path.is_dir() or any(not p.name.endswith(PART) for p in path.iterdir()))
             if not taken:
                 path.mkdir(parents=True, exist_ok=True)
@@ -77,7 +98,7 @@ class Run:
     def numbered(cls, stem: str, record: Mapping[str, Any]) -> "Run":
         """A new run under `runs_root` with the next free number; a number is never given to two processes."""
         root = runs_root()
-        with writing(root):
+        with writing(root / f"{stem}-1", elsewhere(root / stem)):
             root.mkdir(parents=True, exist_ok=True)
             matches = (re.fullmatch(rf"{re.escape(stem)}-(\d+)", p.name) for p in root.glob(f"{stem}-*"))
             number = max((int(m[1]) for m in matches if m), default=0) + 1
@@ -91,37 +112,43 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """An existing run; BadInput where there is none or its record cannot be read."""
-        try:
-            record = json.loads((path / RECORD).read_bytes())
-        except FileNotFoundError:
-            raise BadInput(f"{path} is no run: it has no {RECORD}; `nas runs list` shows what there is") from None
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{path / RECORD} cannot be read ({error}); `nas runs list` shows what there is") from None
-        if not isinstance(record, dict) or record.get("schema") != 1:
-            raise BadInput(f"{path / RECORD} is not a run record of this version (schema 1)")
-        if wrong := fault(record):
-            raise BadInput(f"{path / RECORD} is not a run record of ours: {wrong}; `nas runs list` shows what there is")
+        """An existing run; BadInput where there is none or its record cannot be worked with (`fault`)."""
+        record, wrong = recorded(path)
+        if wrong:
+            held = path.resolve().parent == runs_root().resolve() and os.path.exists(path / RECORD)
+            remedy = (
+                f"restore it, or `nas runs rm {quoted(path.name)}` removes the run" if held else "`nas runs list` shows runs"
+            )
+            raise BadInput(f"{path / RECORD} {wrong}; {remedy}")
         return cls(path, record)
 
     def update(self, **fields: Any) -> "Run":
         """The run with these fields of its record changed, on disk too."""
         record = {**self.record, **fields}
-        write_atomic(self.path / RECORD, as_json(record))
+        self.put(RECORD, as_json(record))
         return Run(self.path, record)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Writes a file of the run, whole or not at all."""
+        write_atomic(self.path / name, data, self.instead)
+
+    @property
+    def instead(self) -> str:
+        """What else there is to do where the run cannot be written."""
+        return f"{elsewhere(self.path)}; what was saved before is intact: nas runs resume {handle(self)} goes on with it"
 
     @contextlib.contextmanager
     def locked(self, patience: float = PATIENCE) -> Iterator[None]:
         """Holds the run for this process; BadInput where another process holds it for longer than `patience` seconds."""
         import fcntl
 
-        with writing(self.path):
-            handle = open(self.path / ".lock", "a+")  # noqa: SIM115
-        with handle:
+        with writing(self.path / ".lock", self.instead):
+            lock = open(self.path / ".lock", "a+")  # noqa: SIM115
+        with lock:
             until = time.monotonic() + patience
             while True:
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if time.monotonic() >= until:
@@ -153,7 +180,7 @@ class Run:
 
     def remove(self) -> None:
         """Deletes the run; BadInput where a process is at work in it."""
-        with self.locked(), writing(self.path):
+        with self.locked(), writing(self.path, "remove it by hand"):
             (self.path / RECORD).unlink()  # first: what a kill leaves of it is no run any more
             shutil.rmtree(self.path)
 
@@ -163,7 +190,7 @@ class Run:
 
     def extend(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """Adds lines to a .jsonl file; they are on the disk when this returns."""
-        with writing(self.path), open(self.path / name, "a") as file:
+        with writing(self.path / name, self.instead), open(self.path / name, "a") as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
@@ -187,7 +214,7 @@ class Run:
 
     def rewrite(self, name: str, lines: list[dict[str, Any]]) -> None:
         """Replaces a .jsonl file by exactly these lines."""
-        write_atomic(self.path / name, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        self.put(name, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint folders, newest first."""
@@ -204,23 +231,24 @@ class Run:
 
         target = self.path / f"{CHECKPOINT}{step:09d}"
         part = self.path / f".part-{step:09d}"
-        with writing(self.path):
+        with writing(target, self.instead):
             try:
                 shutil.rmtree(part, ignore_errors=True)
                 part.mkdir()
                 save_file({k: v.detach().contiguous() for k, v in state["weights"].items()}, part / "weights.safetensors")
-                torch.save({k: v for k, v in state.items() if k != "weights"}, part / "state.pt")
+                with open(part / "state.pt", "wb") as file:  # of our own: torch's says not what the disk refused
+                    torch.save({k: v for k, v in state.items() if k != "weights"}, file)
                 sums = {name: digest(part / name) for name in ("weights.safetensors", "state.pt")}
                 (part / "manifest.json").write_text(json.dumps({"schema": 1, "step": step, "sha256": sums}))
-                for file in part.iterdir():
-                    with open(file, "rb") as handle:
-                        os.fsync(handle.fileno())
+                for written in part.iterdir():
+                    with open(written, "rb") as file:
+                        os.fsync(file.fileno())
                 if target.exists():
                     shutil.rmtree(target)
                 os.replace(part, target)
             except Exception as error:
                 shutil.rmtree(part, ignore_errors=True)
-                raise error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}") from error
+                raise of_disk(error) or error from error
         sync(self.path)
         for old in self.checkpoints()[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
@@ -273,6 +301,14 @@ def runs_root() -> Path:
     return Path(os.environ.get("NAS_RUNS") or "runs").expanduser()
 
 
+def elsewhere(path: Path) -> str:
+    """Where else a run could go that cannot be written at a path, in words."""
+    if path.parent != runs_root():
+        return ELSEWHERE
+    named = os.environ.get("NAS_RUNS")
+    return f"set NAS_RUNS ({f'now {named}' if named else 'not set, so runs go to ./runs'}) to another folder, or give --out"
+
+
 def quoted(word: str) -> str:
     """A name or path as a shell takes it, never for an option."""
     return shlex.quote(f"./{word}" if word.startswith("-") else word)
@@ -293,14 +329,35 @@ def run_at(name: str) -> Run:
 
 
 def all_runs() -> list[Run]:
-    """The runs under `runs_root`, oldest first; folders that hold none are passed over."""
-    found = []
-    for record in runs_root().glob(f"*/{RECORD}"):
-        try:
-            found.append(Run.open(record.parent))
-        except BadInput:
-            continue
-    return sorted(found, key=lambda run: (run.record.get("created", ""), run.name))
+    """The runs under `runs_root`, oldest first; folders that hold none, and unreadable ones, are passed over."""
+    read = ((record.parent, *recorded(record.parent)) for record in runs_root().glob(f"*/{RECORD}"))
+    found = [Run(path, record) for path, record, wrong in read if not wrong]
+    return sorted(found, key=lambda run: (run.record["created"], run.name))
+
+
+def unreadable_runs() -> dict[Path, str]:
+    """The folders under `runs_root` whose record cannot be worked with, by name, and what is wrong with each."""
+    read = {record.parent: recorded(record.parent)[1] for record in sorted(runs_root().glob(f"*/{RECORD}"))}
+    return {path: f"{RECORD} {wrong}" for path, wrong in read.items() if wrong}
+
+
+def doomed(name: str) -> tuple[Run, str]:
+    """The run of this path or name, to be removed, and what is wrong with its record.
+
+    BadInput where that cannot be worked with, unless the folder is evidently a run: directly under `runs_root`, with
+    nothing in it that no run writes.
+    """
+    root = runs_root().resolve()
+    held = (p for p in (Path(name), runs_root() / name) if p.parent.resolve() == root and os.path.exists(p / RECORD))
+    path = next(held, None)
+    wrong = recorded(path)[1] if path else ""
+    if path is None or not wrong:
+        return run_at(name), ""
+    foreign = [entry.name for entry in sorted(path.iterdir()) if not WRITTEN.fullmatch(entry.name)]
+    if foreign or path.is_symlink() or not (path / RECORD).is_file():
+        odd = f"it holds {foreign[0]}, which no run writes" if foreign else "it is no folder of a run's making"
+        raise BadInput(f"{path / RECORD} {wrong}, and {odd}: remove {path} by hand if it is to go")
+    return Run(path, {}), f"{RECORD} {wrong}"
 
 
 def newest(kind: str, method: str | None = None, space: str | None = None) -> Run:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nas_suite.errors import BadInput, suggest
+from nas_suite.words import plural
 
 Arch: TypeAlias = tuple[int, ...]
 """One option index a variable."""
@@ -156,7 +157,7 @@ class SearchSpace(ABC):
         tokens = text.strip().split("-")
         if len(tokens) != len(self.variables):
             raise BadInput(
-                f"architecture {text!r} has {len(tokens)} tokens, this space has {len(self.variables)} "
+                f"architecture {text!r} has {plural(len(tokens), 'token')}, this space has {len(self.variables)} "
                 f"({', '.join(v.name for v in self.variables)}); an example: {self.describe(self.sample(random.Random(0)))}"
             )
         arch = []

@@ -33,7 +33,6 @@ from torch import Tensor, nn
 
 from nas_suite import pipeline
 from nas_suite.data.batches import clean
-from nas_suite.disk import write_atomic
 from nas_suite.engine import Progress, random_for, silent
 from nas_suite.errors import BadInput
 from nas_suite.oneshot import OneShot, Scoring
@@ -92,7 +91,7 @@ def of_run(run: Run, progress: Progress = silent, extent: Extent | None = None) 
     if not isinstance(method, OneShot):
         raise BadInput(f"{run.path} holds no supernet: there is nothing to measure")
     found = {"step": step, **measure(method, extent or Extent(), progress)}
-    write_atomic(run.path / FILE, (json.dumps(found) + "\n").encode())
+    run.put(FILE, (json.dumps(found) + "\n").encode())
     return found
 
 

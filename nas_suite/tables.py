@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from nas_suite.data.place import data_folder
-from nas_suite.disk import as_json, digest, sync
+from nas_suite.disk import as_json, digest, refusal, sync
 from nas_suite.errors import BadInput, suggest
+from nas_suite.words import plural
 
 Arch: TypeAlias = tuple[int, ...]  # as space.Arch; a table is opened without torch
 MANIFEST, ARCHS = "manifest.json", "archs.npy"
@@ -111,7 +112,7 @@ class Table:
                     raise damaged(path, f"{name} has {size} bytes, not {about['bytes']}")
             for name in (ARCHS, *(column.file for column in table.columns.values())):
                 if manifest["files"][name]["shape"][0] != len(table):
-                    raise damaged(path, f"{name} has {manifest['files'][name]['shape'][0]} rows, not {len(table)}")
+                    raise damaged(path, f"{name} has {plural(manifest['files'][name]['shape'][0], 'row')}, not {len(table)}")
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise error if isinstance(error, BadInput) else damaged(path, f"{type(error).__name__}: {error}") from None
         return table
@@ -232,7 +233,7 @@ def write(draft: Draft) -> Table:
             raise BadInput(f"table {draft.name}: an architecture has two rows")
         for column, values in draft.columns:
             if len(values) != len(archs):
-                raise BadInput(f"table {draft.name}: column {column.name} has {len(values)} rows, not {len(archs)}")
+                raise BadInput(f"table {draft.name}: column {column.name} has {plural(len(values), 'row')}, not {len(archs)}")
             files[column.file] = values[order]
         about = {}
         for name, values in files.items():
@@ -281,8 +282,7 @@ def writing(name: str) -> Iterator[Path]:
     except Timeout:
         raise BadInput(f"another process is writing the table {name}; wait for it to end") from None
     except OSError as error:
-        said = f"cannot write the table {name} to {root}: {error.strerror or error}"
-        raise BadInput(f"{said}; nothing was left behind: make room there, or set NAS_DATA to another folder") from error
+        raise refusal(target, error, "set NAS_DATA to another folder") from error
 
 
 def free(name: str) -> None:

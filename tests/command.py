@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import os
+import pty
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from unittest.mock import patch
 
 from nas_suite.cli import invoke
 
+ROOT = Path(__file__).resolve().parents[1]
 TINY = (
     *("--set", "data.size=8", "--set", "data.limit=96"),
     *("--set", "space.width=0.125", "--set", "space.kernels=3,5", "--set", "space.m=2"),
@@ -61,10 +64,23 @@ class Said:
         return lines[0].removeprefix("error: ")
 
 
-def nas(*words: object, answer: str = "") -> Said:
-    """Runs `nas` with these words; `answer` is what stdin holds."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch.object(sys, "stdin", io.StringIO(answer)):
+class Screen(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def nas(*words: object, answer: str = "", screen: int = 0) -> Said:
+    """Runs `nas` with these words; `answer` is what stdin holds, `screen` how wide the terminal is that stdout is, if any."""
+    out, err = Screen() if screen else io.StringIO(), io.StringIO()
+    term = {"COLUMNS": str(screen), "TERM": "xterm"} if screen else {}
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        patch.object(sys, "stdin", io.StringIO(answer)),
+        patch.dict(os.environ, term),
+    ):
         try:
             code = invoke([str(word) for word in words])
         except SystemExit as end:
@@ -77,6 +93,26 @@ def train(folder: Path, *words: object) -> Said:
     return nas(
         "train-supernet", "mixpath", "--data", "digits", *TINY, "--epochs", 1, "--batch-size", 32, "--out", folder, *words
     )
+
+
+def on_a_terminal(*words: str, **more: str) -> str:
+    """What `nas` writes to a terminal."""
+    here, there = pty.openpty()
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **more}
+    child = subprocess.Popen([sys.executable, "-m", "nas_suite", *words], stdin=there, stdout=there, stderr=there, env=env)
+    os.close(there)
+    pieces = []
+    while True:
+        try:
+            piece = os.read(here, 65536)
+        except OSError:  # Linux says so at the end of a terminal
+            break
+        if not piece:
+            break
+        pieces.append(piece)
+    os.close(here)
+    assert child.wait() == 0
+    return b"".join(pieces).decode()
 
 
 def forked(job: Callable[[], object]) -> int:

@@ -1,5 +1,6 @@
 """What cannot be done is refused in one line, with the exit code of its kind, before anything is made or lost."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ DIGITS = ("train-supernet", "mixpath", "--data", "digits", *TINY)
         ((*DIGITS, "--epochs", 3, "--set", "method.warmup_epochs=3"), ("warmup_epochs = 3", "epochs = 3")),
         ((*DIGITS, "--set", "method.pad=100"), ("method.pad = 100", "8")),
         ((*DIGITS, "--set", "space.width=inf"), ("width = inf", "finite")),
-        ((*DIGITS, "--set", "space.width=1e9"), ("width <= 64",)),
+        ((*DIGITS, "--set", "space.width=1e9"), ("width must be above 0 and at most 64, got 1000000000.0",)),
         ((*DIGITS, "--set", "data.size=1000000"), ("data.size = 1000000", "4096")),
         ((*DIGITS, "--set", "data.limit=true"), ("limit = True",)),
         ((*DIGITS, "--seed", 1 << 70), ("seed", "2**63")),
@@ -58,7 +59,7 @@ DIGITS = ("train-supernet", "mixpath", "--data", "digits", *TINY)
         ((*DIGITS, "--device", "tpu9"), ("device", "tpu9")),
         ((*DIGITS, "--precision", "fp12"), ("fp12", "bf16")),
         (("spaces", "show", "mixpath-s5"), ("unknown space 'mixpath-s5'", "did you mean")),
-        (("spaces", "show", "mixpath-s1", "--arch", "e6k3"), ("1 tokens", "12")),
+        (("spaces", "show", "mixpath-s1", "--arch", "e6k3"), ("has 1 token,", "12")),
         (("spaces", "show", "mixpath-s1", "--arch", "-".join(["e6k3"] * 11 + ["e6k4"])), ("e6k4", "did you mean")),
         (("spaces", "sample", "mixpath-s1", "--set", "method.lr=1"), ("method.lr", "space")),
         (("data", "info", "cifar11"), ("unknown data 'cifar11'", "did you mean 'cifar10'?")),
@@ -85,6 +86,42 @@ def test_a_wrong_word_is_refused_with_the_near_one(words: tuple[object, ...], pa
         assert said.code == 2, said.err
         assert all(part in said.error for part in parts), said.error
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [("folder", 2, "which is no folder"), ("npz", 2, "which is no file"), ("cifar10", 3, "nas data get cifar10")],
+)
+def test_data_that_are_not_where_they_are_said_to_be_are_refused(name: str, code: int, words: str) -> None:
+    for command in (("data", "info", name), ("train-supernet", "mixpath", "--data", name)):
+        said = nas(*command, "--set", "data.path=/nowhere")
+        assert said.code == code
+        assert "/nowhere" in said.error
+        assert words in said.error
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("space.width=-1", "space 'mixpath-s1': width must be above 0 and at most 64, got -1.0"),
+        ("space.stem_stride=3", "space 'mixpath-s1': stem_stride must be 1 or 2, got 3"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_alone(setting: str, words: str) -> None:
+    assert nas(*DIGITS, "--set", setting).error == words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train-supernet", "mixpath", "--space", "mixpath-s9"),
+        ("train-supernet", "mixpath", "--data", "digit"),
+    ],
+)
+def test_nothing_is_said_of_work_before_names_are_checked(words: tuple[str, ...]) -> None:
+    said = nas(*words)
+    assert said.code == 2
+    assert said.err.startswith("error: ")
 
 
 def test_missing_data_exit_with_3_and_the_command_that_gets_them(tmp_path: Path) -> None:
@@ -133,6 +170,8 @@ def test_a_target_that_is_there_is_kept(supernet: Path, tmp_path: Path) -> None:
         (("search", "mixpath", "--set", "method.calib_images=0"), ("calib_images = 0", "greater than or equal to 2")),
         (("search", "mixpath", "--set", "method.strategy=evolution", "--set", "method.population=0"), ("population = 0",)),
         (("search", "mixpath", "--set", "method.strategy=nsga3"), ("strategy", "nsga3")),
+        (("search", "mixpath", "--set", "method.lr=0.1"), ("method.lr has no effect", "budget, strategy, population")),
+        (("search", "mixpath", "--set", "method.bugdet=3"), ("'bugdet'", "did you mean 'budget'?")),
     ],
     ids=lambda value: " ".join(map(str, value))[-60:] if isinstance(value, tuple) else None,
 )
@@ -165,7 +204,7 @@ def test_a_folder_that_is_no_run_is_neither_shown_nor_removed(tmp_path: Path) ->
     (folder / RECORD).write_text("{")
     assert "cannot be read" in nas("runs", "rm", folder, "--yes").error
     assert (folder / "file").read_text() == "kept"
-    assert nas("runs", "list", "--json").data == []
+    assert [run["status"] for run in nas("runs", "list", "--json").data] == ["unreadable"]
 
 
 def test_a_damaged_checkpoint_is_refused(supernet: Path, tmp_path: Path) -> None:
@@ -180,3 +219,35 @@ def test_a_damaged_checkpoint_is_refused(supernet: Path, tmp_path: Path) -> None
     assert said.code == 2
     assert "checksum" in said.error
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_search_takes_from_a_file_what_a_search_can_take(supernet: Path, tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text("seed = 3\n[method]\nlr = 0.7\nepochs = 9\nbudget = 4\npopulation = 4\n[retrain]\nepochs = 2\n")
+    found = nas("search", "mixpath", "--run", supernet, "--config", file, "--json").data
+    assert found["evaluated"] == 4
+    plan, trained = (Run.open(path).record["plan"] for path in (Path(found["run"]["path"]), supernet))
+    assert (plan["seed"], plan["settings"]["retrain"]["epochs"]) == (3, 2)
+    for name in ("lr", "epochs"):  # the supernet was trained with others, and a search does not change that
+        assert plan["settings"]["method"][name] == trained["settings"]["method"][name]
+    file.write_text("[data]\nlimit = 50\n")
+    assert "data.limit" in nas("search", "mixpath", "--run", supernet, "--config", file).error
+
+
+def test_the_device_that_was_used_is_shown(supernet: Path) -> None:
+    used = Run.open(supernet).record["environment"]
+    assert (used["device"].split(":")[0] in ("cpu", "cuda", "mps"), used["precision"]) == (True, "fp32")
+    out = nas("runs", "show", supernet).out
+    assert f"{used['device']} (auto)" in re.search(r"^device +(.*)$", out, re.M)[1]  # type: ignore[index]
+
+
+def test_help_promises_the_settings_that_a_command_takes() -> None:
+    def told(*words: str) -> str:
+        return " ".join(re.sub(r"[│╭╰─╮╯]", " ", nas(*words, "--help").out).split())
+
+    for words in (("spaces", "show"), ("spaces", "sample"), ("latency", "build"), ("latency", "show")):
+        assert "Any setting of the space, such as space.width=0.5" in told(*words)
+        assert "method." not in told(*words)
+    assert "Any setting of the data set" in told("data", "info")
+    assert "method.lr" not in told("data", "info") + told("bench", "make") + told("retrain") + told("search")
+    assert "method.budget" in told("search")

@@ -120,7 +120,7 @@ def test_pruning_finds_no_way():
         (((0, 1, 0), (0, 0, 1), (0, 0, 0)), (INPUT, "conv5x5", OUTPUT), "unknown cell operation 'conv5x5'; did you mean"),
         (((0, 1), (1, 0)), (INPUT, OUTPUT), "above the diagonal"),
         (((0, 2), (0, 0)), (INPUT, OUTPUT), "0 or 1"),
-        (((0, 1),), (INPUT, OUTPUT), "2 rows of 2"),
+        (((0, 1),), (INPUT, OUTPUT), "an adjacency of 2 × 2"),
     ],
 )
 def test_what_is_no_cell_is_refused(adjacency, ops, message):

@@ -1,7 +1,6 @@
 """The command line's contract: names, help, JSON, exit codes, completion, progress, and the story from end to end."""
 
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import TINY, nas, train
+from command import ROOT, TINY, nas, on_a_terminal, train
 from typer.main import get_command
 
 from nas_suite import cli
 from nas_suite.cli import app, common, progress
-from nas_suite.cli.answer import Table, aligned, finite, short
+from nas_suite.cli.answer import finite, short
+from nas_suite.cli.layout import Table, laid_out
 from nas_suite.run import TRIALS, Run, runs_root
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALLEST = "-".join(["e3k3"] * 12)
 
 
@@ -234,31 +233,11 @@ def test_what_json_has_no_number_for_becomes_null() -> None:
 
 def test_plain_tables_are_aligned_with_numbers_to_the_right() -> None:
     table = Table(("name", "count"), [("a", "1"), ("long", "1,000")])
-    assert aligned(table) == "name  count\na         1\nlong  1,000\n"
+    assert laid_out(table) == "name  count\na         1\nlong  1,000\n"
     assert [short(n) for n in (34, 95_474, 4.461e8, 3e17)] == ["34", "95.47 K", "446.1 M", "3e+17"]
 
 
 # --- terminals and pipes
-
-
-def on_a_terminal(*words: str, **more: str) -> str:
-    """What `nas` writes to a terminal."""
-    here, there = pty.openpty()
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **more}
-    child = subprocess.Popen([sys.executable, "-m", "nas_suite", *words], stdin=there, stdout=there, stderr=there, env=env)
-    os.close(there)
-    pieces = []
-    while True:
-        try:
-            piece = os.read(here, 65536)
-        except OSError:  # Linux says so at the end of a terminal
-            break
-        if not piece:
-            break
-        pieces.append(piece)
-    os.close(here)
-    assert child.wait() == 0
-    return b"".join(pieces).decode()
 
 
 def test_a_terminal_gets_colours_unless_told_otherwise() -> None:

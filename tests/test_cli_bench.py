@@ -4,14 +4,16 @@ import hashlib
 import http.server
 import itertools
 import lzma
+import shlex
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from command import nas
+from command import Said, nas
 from test_ranking import toy
 
 from nas_suite import importers, tables
@@ -107,6 +109,56 @@ def test_what_is_not_whole_needs_partial_and_says_so_ever_after(file: Path) -> N
     assert "macro" not in tables.there()
     assert nas("bench", "import", "macro", file, "--partial").code == 0
     assert ", partial" in nas("rank", "--bench", "macro").out
+
+
+def pasted(said: Said) -> list[Said]:
+    """What the `next:` lines of a command answer when they are pasted."""
+    lines = [line.removeprefix("next: ") for line in said.err.splitlines() if line.startswith("next: ")]
+    assert said.code == 0, said.err
+    assert len(lines) == 1, said.err
+    assert lines[0].startswith("nas ")
+    return [nas(*shlex.split(line)[1:]) for line in lines]
+
+
+def hardware(folder: Path) -> Path:
+    """An npz file of HW-NAS-Bench's numbers, made up, of all cells."""
+    values = np.random.default_rng(0).uniform(0.1, 9, (1, 15_625, 1))
+    np.savez(folder / "hw.npz", values=values, datasets=np.array(["cifar10"]), metrics=np.array(["raspi4_latency"]))
+    return folder / "hw.npz"
+
+
+def test_the_next_line_of_an_import_can_be_pasted(file: Path, tmp_path: Path) -> None:
+    said = nas("bench", "import", "macro", file)
+    assert "macro is on this machine now: 6,561 networks" in said.out
+    assert "next: nas rank --bench macro\n" in said.err
+    assert [found.code for found in pasted(said)] == [0]
+    said = nas("bench", "import", "hw-nas-bench", hardware(tmp_path))
+    assert "next: nas rank --bench hw-nas-bench --metric cifar10/raspi4_latency\n" in said.err
+    assert [found.code for found in pasted(said)] == [0]
+
+
+def test_a_table_that_is_too_small_says_so_and_what_to_do_next(file: Path) -> None:
+    file.write_text(macro_csv(1))
+    said = nas("bench", "import", "macro", file, "--partial")
+    assert "1 network," in said.out
+    assert "not to be ranked yet: macro has 1 network, 1 of them distinct, with a cifar10/test@50" in said.err
+    assert [found.code for found in pasted(said)] == [0]
+    assert "nas rank" not in said.err
+
+
+def test_the_next_line_of_what_was_downloaded_can_be_pasted(served: Original) -> None:
+    assert [found.code for found in pasted(nas("bench", "get", "macro", "--yes"))] == [0]
+
+
+@pytest.mark.parametrize("words", [("import", "s4-digits", "x"), ("get", "s4-digits")])
+def test_what_comes_with_the_package_needs_neither_get_nor_import(words: tuple[str, ...]) -> None:
+    said = nas("bench", *words)
+    assert said.code == 2
+    assert said.error == (
+        "s4-digits comes with the package and needs neither get nor import: nas bench info s4-digits shows it"
+    )
+    toy()
+    assert "toy was made on this machine" in nas("bench", words[0], "toy", *words[2:]).error
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import nas
 from pictures import mapped, refused, rows
 from PIL import Image
 
@@ -68,6 +69,19 @@ BAD_ARRAYS = {
 @pytest.mark.parametrize(("arrays", "said"), BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
     refused(said, Npz(path=savez(tmp_path, **arrays)))
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("names", [None, ["one"], ["one", "two"]])
+def test_npz_of_one_class_is_refused_where_it_is_looked_at(split: bool, names: list[str] | None, tmp_path: Path) -> None:
+    arrays = {"x": np.zeros((9, 8, 8), np.uint8), "y": np.zeros(9, int)}
+    if split:
+        arrays = {f"{name}_{part}": array for name, array in arrays.items() for part in ("train", "test")}
+    file = savez(tmp_path, **arrays, **({} if names is None else {"classes": np.array(names)}))
+    said = nas("data", "info", "npz", "--set", f"data.path={file}")
+    assert said.code == 2
+    array = "y_train" if split else "y"
+    assert said.error == f"{array} in {file} holds one class, '{names[0] if names else 0}'; a network needs two at least"
 
 
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
@@ -206,7 +220,7 @@ def test_folders_that_cannot_be_learned_from_are_refused(album: Path, tmp_path: 
     refused("class 'eels' in … has no images", Folder(path=album))
     (album / "eels").rmdir()
     save(album / "birds" / "only.png")
-    refused("class 'birds' has 1 images, too few", Folder(path=album))
+    refused("class 'birds' has 1 image, too few", Folder(path=album))
     (album / "birds" / "only.png").unlink()
     (album / "birds").rmdir()
     for file in (album / "cats").iterdir():
@@ -226,7 +240,7 @@ def test_broken_pictures_are_counted_and_one_is_named_and_nothing_is_left(album:
     (album / "cats" / "0.png").write_bytes(b"no image")
     whole = (album / "dogs" / "1.png").read_bytes()
     (album / "dogs" / "1.png").write_bytes(whole[: len(whole) // 2])
-    refused("2 of 20 images in … such as cats/0.png", Folder(path=album))
+    refused("2 of 20 images in … such as cats/0.png (cannot identify image file 'cats/0.png'): ", Folder(path=album))
     assert [f.name for f in (tmp_path / "data" / "stores").iterdir() if f.suffix != ".lock"] == []
     (album / "cats" / "0.png").unlink()
     (album / "dogs" / "1.png").write_bytes(whole)
@@ -241,14 +255,14 @@ def test_a_disk_that_is_full_or_closed_is_named_and_nothing_half_is_left(
 
     with monkeypatch.context() as context:
         context.setattr(os, "fsync", full)
-        refused("cannot be stored in … No space left on device … NAS_DATA", Folder(path=album))
+        refused("cannot write to … no space is left on its disk; make room there, or set NAS_DATA", Folder(path=album))
     with monkeypatch.context() as context:
         context.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
         refused("3,840 bytes are needed and 100 free", Folder(path=album))
     assert [f.name for f in (tmp_path / "data" / "stores").iterdir() if f.suffix != ".lock"] == []
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NAS_DATA", str(tmp_path / "file"))
-    refused("cannot be stored", Folder(path=album))
+    refused("cannot write to", Folder(path=album))
 
 
 def test_what_a_killed_process_left_is_taken_over(album: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A search for a latency from the command line to a network: its run, its measurements, what it refuses, retraining."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,47 @@ def test_a_target_that_no_network_reaches_is_refused_before_anything_is_made(tab
         assert said.code == 4
         assert f"{low:.2f} to {high:.2f} ms" in said.error
         assert not (tmp_path / "run").exists()
+
+
+def test_a_target_beyond_the_operations_that_are_left_is_refused(tmp_path: Path) -> None:
+    """Operations that squeeze and excite take longer here; without them the target is out of reach."""
+
+    def slow(table: LatencyTable) -> LatencyTable:
+        twice = {
+            name: Curve(c.widths, tuple(2 * ms for ms in c.ms)) for name, c in table.families.items() if "_se0_" not in name
+        }
+        return replace(table, families={**table.families, **twice})
+
+    every, plain = (deployed(prepare(planned(*sets))) for sets in ((), ("space.se=false",)))
+    table = slow(table_of(every))
+    table = replace(table, blocks={**table.blocks, **table_of(plain).blocks})
+    table.write(tmp_path / "both.json")
+    reach = [Target(table.cost(space), 1.0).span for space in (every, plain)]
+    assert reach[1][1] < 0.8 * reach[0][1]
+    words = ("--latency", 0.9 * reach[0][1], "--table", tmp_path / "both.json", *WORDS, "--set", "space.se=false")
+    said = nas("search", "tfnas", *words, "--out", tmp_path / "run")
+    assert (said.code, f"they take {reach[1][0]:.2f} to {reach[1][1]:.2f} ms" in said.error) == (4, True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "interval"), [("gpu", "4.09 to 27.06 ms"), ("cpu", "19.98 to 135.91 ms")])
+def test_the_official_tables_name_what_they_reach(shared_data: Path, tmp_path: Path, name: str, interval: str) -> None:
+    file = shared_data / "luts" / f"latency_{name}.pkl"
+    if not file.is_file():
+        pytest.skip("the official tables are not on this machine")
+    table = tmp_path / "table.json"
+    assert nas("latency", "import", file, "--device", "theirs", "--unit", "ms", "--batch", 1, "--out", table).code == 0
+    said = nas("search", "tfnas", "--latency", 3, "--table", table, "--out", tmp_path / "run")
+    assert (said.code, interval in said.error) == (4, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(table: Path, target: float, tmp_path: Path) -> None:
+    said = nas(
+        "search", "tfnas", "--latency", target, "--table", table, *WORDS, "--device", "cuda:7", "--out", tmp_path / "run"
+    )
+    assert (said.code, "cannot be used" in said.error) == (2, True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_of_the_other_kind_of_search_are_refused(table: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_folder_without_room_or_not_to_be_written_is_named(
     one: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BadInput, match=r"mnist cannot be put into .*file \("):
+    with pytest.raises(BadInput, match=r"cannot write to .*file: it is a file; set NAS_DATA"):
         get("mnist", tmp_path / "file")
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 400_000}))
     with pytest.raises(BadInput, match=r"1 MB are needed and 0 MB free"):
@@ -236,7 +236,7 @@ def test_a_disk_that_fills_up_midway_keeps_what_has_arrived(
 
     with monkeypatch.context() as context:
         context.setattr("os.fsync", full)
-        with pytest.raises(BadInput, match="No space left on device"):
+        with pytest.raises(BadInput, match="no space is left on its disk"):
             get("mnist", tmp_path)
     assert files(tmp_path) == {"one.gz.part"}
     get("mnist", tmp_path)

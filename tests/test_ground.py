@@ -143,6 +143,48 @@ def test_a_finished_run_with_a_damaged_end_is_refused_until_it_is_trained_again(
         deeds(root)[deed]()
 
 
+@pytest.mark.parametrize("name", ["network.safetensors", "arch.json"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "another's"])
+def test_a_network_that_is_not_what_its_retraining_wrote_is_refused_until_it_is_written_anew(
+    root: Path, name: str, damage: str
+) -> None:
+    run = Run.open(root / "network")
+    file = run.path / name
+    kept = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    elif damage == "flipped":
+        file.write_bytes(kept[:-20] + bytes([kept[-20] ^ 1]) + kept[-19:])
+    elif damage == "cut":
+        file.write_bytes(kept[:-8])
+    else:  # of another architecture, whole in itself
+        other = "-".join(["e6k5"] * 12)
+        made = pipeline.retrain(Run.open(root / "search"), Plan.from_record(run.record["plan"]), other, root / "other")
+        shutil.copy(made.path / name, file)
+    for words in (("evaluate", run.path), ("report", run.path), ("report", run.path, "--out", root / "mine.html")):
+        for more in ((), ("--json",)):
+            said = nas(*words, *more)
+            assert said.code == 2
+            assert str(file) in said.error
+            assert f"`nas runs resume {run.path}` writes it anew" in said.error
+    assert not (root / "mine.html").exists()
+    assert not (run.path / "report.html").exists()
+    with pytest.raises(BadInput, match="nas runs resume"):
+        pipeline.load(run.path)
+    again = pipeline.resume(run)
+    assert file.read_bytes() == kept
+    assert again.record == run.record
+    assert nas("evaluate", run.path).code == nas("report", run.path).code == 0
+
+
+def test_a_network_moved_away_from_its_run_is_loaded_as_it_is(root: Path) -> None:
+    moved = root / "moved"
+    moved.mkdir()
+    for name in ("network.safetensors", "arch.json"):
+        shutil.copy(root / "network" / name, moved)
+    assert pipeline.load(moved)[1]["arch"] == ARCH
+
+
 @pytest.mark.parametrize("where", ["tested", "write_network"])
 def test_a_hard_stop_after_the_last_step_names_the_command_that_resumes(
     root: Path, where: str, monkeypatch: pytest.MonkeyPatch

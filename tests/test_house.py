@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "nas_suite"
 FLOORS = (
-    ("errors",),
+    ("errors", "words"),
     ("disk",),
     ("registry", "space", "run", "depthwise", "scaling"),
     ("data", "plan", "cells", "edgecells", "objective", "engine", "layers", "supernet", "foreign"),

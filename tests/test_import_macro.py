@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import lzma
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ def test_a_wrong_row_is_named(tmp_path: Path, kind: str, harm: str) -> None:
     spoil, said = WRONG[harm]
     spoil(spoilt)
     where = r"line [2-5]" if kind.startswith("csv") else r"key '0+[0-3]'"
+    if kind.startswith("csv"):
+        said = re.sub("test_acc", "acc[012]", said)  # the columns that such a file has
     with pytest.raises(BadInput, match=rf"file\.{kind}, {where}: .*{said}") as caught:
         macro.read(put(tmp_path, kind, spoilt), True, unheard)
     assert "\n" not in str(caught.value)

@@ -20,7 +20,7 @@ import torch
 from nas_suite import tables
 from nas_suite.edgecells import OPERATIONS, numbered, written
 from nas_suite.errors import BadInput
-from nas_suite.importers import published
+from nas_suite.importers import nb201_table, published
 from nas_suite.tables import Draft, Table
 
 EVERY = list(itertools.product(range(5), repeat=6))
@@ -62,6 +62,7 @@ def saved(folder: Path, **changed: Any) -> Path:
 def test_the_real_accuracies_and_where_they_are_best(shared_data: Path) -> None:
     table = tables.write(read(shared_data / "nb201" / "nb201.npz"))
     assert (len(table), table.space, table.manifest["partial"]) == (15_625, "nasbench201", False)
+    assert table.manifest["about"].endswith("15,625 cells trained on cifar10 and cifar100")
     for data, best, share in (("cifar10", {6111, 13714}, 0.94373333), ("cifar100", {9930}, 0.73513333)):
         test = table.means(table.metric(f"{data}/test").name)
         assert set(table.values("index")[test == test.max()].tolist()) == best  # 6111 is the first of two with 94.373 %
@@ -88,6 +89,18 @@ def test_any_number_of_data_sets_is_read_in_shares_with_units(tmp_path: Path) ->
         np.testing.assert_allclose(found[f"{data}/train_time"], given["train_time_200"][at])
     assert [numbered()[index] for index in found["index"]] == EVERY
     assert "cifar100/val@200" not in found
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [((), "no data set"), (("a",), "a"), (("a", "b"), "a and b"), (("a", "b", "c"), "a, b and c")],
+)
+def test_a_table_tells_of_the_data_that_it_holds(data: tuple[str, ...], said: str) -> None:
+    values = np.full(3, 50.0)
+    rows = [nb201_table.shares("file", name, split, 200, values) for name in data for split in ("val", "test")]
+    rows.append(nb201_table.costs("file", "d", "latency_gpu", values))
+    draft = nb201_table.draft("file", nb201_table.Found(np.array(FIRST[:3], np.uint8), rows), True)
+    assert draft.about == f"NAS-Bench-201 (Dong and Yang, ICLR 2020): 3 cells trained on {said}"
 
 
 def test_fewer_cells_are_refused_but_as_a_part(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_machine_that_stays_slow_is_kept_and_called_noisy(tmp_path: Path) -> N
     assert (found.again, found.kept) == (LEG, LEG)
     assert table.noisy
     assert table.noise is not None
-    assert "the reference block moved by up to 50%, 16 points were kept all the same" in table.noise.reasons
+    assert "the reference block moved by up to 50%, 16 points kept all the same" in table.noise.reasons
     table.write(tmp_path / "t.json")
     assert json.loads((tmp_path / "t.json").read_text())["noisy"] is True
 

@@ -92,7 +92,7 @@ def test_one_slow_measurement_of_three_does_not_count() -> None:
 
 
 def test_too_few_networks_are_refused() -> None:
-    with pytest.raises(BadInput, match="3 networks are too few to judge a fit by; at least 20"):
+    with pytest.raises(BadInput, match="too few to judge a fit by: 3 networks; at least 20"):
         checked(noisy(0.0), networks=3)
 
 

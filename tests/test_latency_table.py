@@ -63,7 +63,7 @@ def spoilt(tmp_path: Path, *place: Any, value: Any) -> Path:
         (("families", FAMILY, "ms", 1), math.inf, f"families.{FAMILY}.ms.1 is inf"),
         (("families", FAMILY, "ms", 1), 0.0, "should be greater than 0"),
         (("families", FAMILY, "ms", 1), "0.5", "valid number"),
-        (("families", FAMILY, "ms"), [1.0], "widths have 1 values"),
+        (("families", FAMILY, "ms"), [1.0], "widths have 1 value"),
         (("families", FAMILY, "widths", 0), 10**6, "widths do not ascend"),
         (("families",), {}, ""),
         (("conditions", "batch"), None, "device and batch must be known"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -47,7 +48,6 @@ def test_a_table_of_all_networks_trained_from_scratch() -> None:
     assert 0 <= np.nanmin(table.values("digits/val@1")) <= np.nanmax(table.values("digits/val@1")) <= 1
     assert len(np.unique(table.values("digits/val@1"))) > 1
     assert table.settings["width"] == 0.0625
-    assert table.manifest["command"] == "nas bench make toy --space mixpath-s4 --data digits --repeats 2 --seed 0"
     assert table.manifest["plan"]["settings"]["retrain"]["epochs"] == 1
     again = make("again", "--workers", 2, "--json")
     assert again.data["result"]["failed"] == 0
@@ -77,13 +77,80 @@ def test_a_making_that_was_stopped_goes_on_to_the_same_table(monkeypatch: pytest
     said = nas("runs", "resume", run.name)
     assert said.code == 0, said.err
     assert values("broken") == values("whole")
-    assert f"next: nas rank --bench broken" in said.err  # noqa: F541
+    assert "next: nas bench info broken" in said.err  # three networks are too few to be ranked
 
 
 def pipeline_runs() -> list[Run]:
     from nas_suite.run import all_runs
 
     return all_runs()
+
+
+def again(command: str) -> Any:
+    """Pastes a command that made a table, once the table is gone."""
+    words = shlex.split(command)[1:]
+    tables.remove(words[2])
+    return nas(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--data", "digits", "--set", "data.size=8", "--set", "data.limit=48", "--seed", 3),
+        ("--recipe", "mixpath-s4-digits", "--sample", 2, "--lr", 0.1, "--set", "space.node5_bias=true"),
+        ("--set", "retrain.ema=0.5", "--set", "data.path={tmp}/its own.npz", "--data", "npz"),
+    ],
+)
+def test_the_manifests_command_makes_the_same_table_again(words: tuple[Any, ...], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "its own.npz", x=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y=np.arange(60) % 3)
+    said = nas("bench", "make", "toy", *SMALL, "--repeats", 2, *(str(word).format(tmp=tmp_path) for word in words))
+    assert said.code == 0, said.err
+    first, manifest = values("toy"), tables.Table.open(tables.there()["toy"]).manifest
+    said = again(manifest["command"])
+    assert said.code == 0, said.err
+    assert values("toy") == first
+    twin = tables.Table.open(tables.there()["toy"]).manifest
+    assert twin["command"] == manifest["command"]
+    parts = ("space", "data", "retrain")
+    assert [twin["plan"]["settings"][p] for p in parts] == [manifest["plan"]["settings"][p] for p in parts]
+
+
+def test_the_command_of_the_table_in_the_package_is_whole() -> None:
+    table = Table.open(tables.there()["s4-digits"])
+    record = {"bench": "s4-digits", "repeats": 5, "plan": table.manifest["plan"]}
+    assert making.command(Run(Path("x"), record)) == table.manifest["command"]
+
+
+def test_a_table_that_was_removed_is_written_again_from_the_rows_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    make("toy")
+    whole, run = values("toy"), pipeline_runs()[0]
+    tables.remove("toy")
+    assert f"next: nas runs resume {run.name}\n" in nas("runs", "show", run.name).err
+
+    def never(task: making.Training) -> dict[str, float]:
+        raise AssertionError(f"{task} was trained again")
+
+    monkeypatch.setattr(making, "trained_from_scratch", never)
+    said = nas("runs", "resume", run.name)
+    assert said.code == 0, said.err
+    assert values("toy") == whole
+    assert "next: nas bench info toy" in said.err
+    assert nas("runs", "resume", run.name).code == 0
+
+
+def test_the_next_line_of_a_table_can_be_pasted() -> None:
+    said = make("toy", "--sample", 2)
+    assert "not to be ranked yet: toy has 2 networks, 2 of them distinct, with a digits/val@1" in said.err
+    shown = nas("runs", "show", pipeline_runs()[0].name)
+    resumed = nas("runs", "resume", pipeline_runs()[0].name)
+    for each in (said, shown, resumed):
+        line = next(line for line in each.err.splitlines() if line.startswith("next: "))
+        assert line == "next: nas bench info toy"
+        assert nas(*shlex.split(line)[2:]).code == 0
+    ten = nas("bench", "make", "ten", *SETS, "--set", "space.m=4", "--sample", 10, "--repeats", 1)
+    assert "next: nas rank --bench ten\n" in ten.err
+    assert nas("rank", "--bench", "ten").code == 0
 
 
 def test_a_training_that_fails_is_recorded_and_missing_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +188,7 @@ def test_a_sample_is_seeded_and_large_spaces_need_one() -> None:
         ((".hidden",), "is no name for a benchmark"),
         (("toy", "--set", "method.lr=1"), "--set method.lr has no effect here"),
         (("toy", "--set", "retrain.lr=-1"), "lr = "),
-        (("toy", "--set", "space.width=0"), "needs 0 < width"),
+        (("toy", "--set", "space.width=0"), "width must be above 0 and at most 64, got 0"),
         (("toy", "--space", "mixpath-s5"), "unknown space 'mixpath-s5'"),
     ],
 )

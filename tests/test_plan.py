@@ -152,7 +152,7 @@ def refused(cls: type, outside: dict) -> None:
         ({"data": {"size": 8}, "method": {"pad": 8}}, "method.pad = 8 must be less than the side of the images of digits, 8"),
         ({"data": {"size": 8}, "retrain": {"pad": 9}}, "retrain.pad = 9"),
         ({"space": {"width": math.inf}}, "width = inf"),
-        ({"space": {"width": 1e9}}, "width <= 64"),
+        ({"space": {"width": 1e9}}, "width must be above 0 and at most 64"),
     ],
     ids=str,
 )
@@ -167,19 +167,19 @@ def test_settings_that_do_not_fit_together_are_refused(settings: dict, said: str
 @pytest.mark.parametrize("space", ["mixpath-s1", "mixpath-s2", "mixpath-s3", "mixpath-s4"])
 @pytest.mark.parametrize("width", [0.0, -1.0, 65.0, math.inf, math.nan])
 def test_a_width_that_no_network_has_is_refused(space: str, width: float) -> None:
-    with pytest.raises(ValueError, match="0 < width <= 64"):
+    with pytest.raises(ValueError, match="width must be above 0 and at most 64"):
         SPACES.load(space)(width=width)
 
 
 @pytest.mark.parametrize("space", ["mixpath-s1", "mixpath-s2", "mixpath-s3", "mixpath-s4"])
 @pytest.mark.parametrize("settings", [{"classes": 10**20}, {"image_size": 10**20}, {"channels": 10**20}], ids=str)
 def test_images_that_no_network_reads_are_refused(space: str, settings: dict) -> None:
-    with pytest.raises(ValueError, match=r"classes 2 to 10\*\*6"):
+    with pytest.raises(ValueError, match=rf"{next(iter(settings))} must be .*, got 10{{18}}"):
         SPACES.load(space)(**settings)
 
 
 def test_cells_without_end_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 to 64 stacks and cells"):
+    with pytest.raises(ValueError, match="cells must be 1 to 64, got 1000000000"):
         SPACES.load("mixpath-s4")(cells=10**9)
 
 
@@ -244,6 +244,8 @@ def test_every_recipe_names_what_there_is_and_says_what_it_costs(recipe: object)
         ("sede = 1", "did you mean 'seed'"),
         ("method = 3", "must be a table"),
         ('use = { metod = "mixpath" }', "did you mean 'method'"),
+        ("use = 3", "use must be a table"),
+        ('use = "digits"', "use must be a table"),
         ('threads = "many"', "threads"),
         ('seed = "one"', "seed"),
     ],

@@ -151,7 +151,7 @@ def test_a_difference_inside_the_noise_is_called_so() -> None:
 
 @pytest.mark.parametrize("n", [0, 9])
 def test_fewer_than_ten_networks_are_refused(n: int) -> None:
-    with pytest.raises(BadInput, match=f"{n} networks are too few"):
+    with pytest.raises(BadInput, match=f"too few to rank: {n} network"):
         Truth(np.arange(float(n)), np.zeros((n, 1)))
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from command import nas
+from scipy.stats import kendalltau
 from test_ranking import S4, VAL, toy
 
 from nas_suite import pipeline, tables
+from nas_suite.pipeline import estimating
 from nas_suite.pipeline.field import field
 from nas_suite.run import Run, runs_root
 from nas_suite.spaces import SPACES
@@ -75,6 +77,56 @@ def test_without_estimators_the_runs_of_the_space_are_found(supernets: Path) -> 
     assert [e["name"] for e in ranked("--estimator", "macs")["estimators"]] == ["macs", "params", "depth"]
 
 
+def test_runs_of_other_data_are_left_out_unless_they_are_named(supernets: Path, tmp_path: Path) -> None:
+    toy()
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", x=rng.integers(0, 256, (100, 8, 8, 1), np.uint8), y=np.arange(100) % 10)
+    own = ("--data", "npz", "--set", f"data.path={tmp_path / 'own.npz'}", "--out", supernets / "d")
+    words = [word for at, word in enumerate(TINY) if "data.size=8" not in TINY[at : at + 2]]
+    said = nas("train-supernet", "mixpath", *words, *own)
+    assert said.code == 0, said.err
+    data = ranked()
+    assert [e["name"] for e in data["estimators"]] == ["a ×2", "c", "params", "macs", "depth"]
+    foreign = f"npz {tmp_path / 'own.npz'}"
+    left_out = f"left out, trained on other data than digits/val@9 is of (digits): d ({foreign}); --run takes one all the same"
+    assert data["notes"] == [left_out]
+    said = nas("rank", "--bench", "toy")
+    assert left_out in said.out.splitlines()
+    assert left_out in nas("runs", "show", data["run"]["name"]).out
+    named = ranked("--run", "d", "--run", "a")
+    assert [e["name"] for e in named["estimators"]][:2] == ["d", "a"]
+    assert named["notes"] == [f"d was trained on {foreign}; digits/val@9 is of digits"]
+    assert ranked("--metric", "letters", "--estimator", "macs")["notes"] == []
+
+
+def test_supernets_are_left_out_where_the_metric_is_a_cost_and_told_of_where_they_are_named(supernets: Path) -> None:
+    toy()
+    data = ranked("--metric", "energy")
+    assert [e["name"] for e in data["estimators"]] == ["params", "macs", "depth"]
+    assert data["notes"] == [
+        "left out, supernets guess accuracies, and energy is a cost: a, b, c; --run takes one all the same"
+    ]
+    against, beside = ranked("--metric", "energy", "--run", "a"), ranked("--run", "a")
+    assert against["notes"][0].startswith("energy is a cost, of which less is better, but guesses of accuracy")
+    scores = {line["arch"]: line["score"] for line in Run.open(Path(beside["run"]["path"])).lines("scores.jsonl")}
+    energy = {S4.describe(arch): 0.5 - 0.1 * arch.count(1) - 0.03 * arch.count(2) for arch in S4.everything()}
+    wanted = kendalltau([scores[text] for text in energy], [*energy.values()]).statistic
+    assert against["estimators"][0]["tau"] == pytest.approx(wanted)
+    assert against["protocol"] != beside["protocol"]
+
+
+def test_images_of_the_users_own_are_told_apart_by_where_they_lie() -> None:
+    def plan(data: str, **settings: str) -> dict[str, Any]:
+        return {"data": data, "settings": {"data": settings}}
+
+    assert estimating.images_of(plan("npz", path="/a.npz")) == "npz /a.npz"
+    assert estimating.images_of(plan("cifar10", path="/somewhere")) == "cifar10"
+    assert estimating.images_of(plan("digits")) == "digits"
+    table = toy(more={"plan": plan("digits", path="/a")})
+    assert estimating.judged_on(table, VAL) == "digits /a"
+    assert estimating.judged_on(table, table.metric("letters")) == "letters"
+
+
 def test_a_wider_benchmark_is_ranked_where_its_cells_are_the_spaces(supernets: Path) -> None:
     wide = SPACES.build("nasbench101", {})
     cells = [wide.spelt(S4.cell(arch)) for arch in S4.everything()]
@@ -98,7 +150,11 @@ def test_runs_of_another_space_or_unfinished_are_refused(supernets: Path) -> Non
     tables.write(Draft("other", "macro", np.array(list(macro.everything())[:20]), [(VAL, np.arange(20.0))]))
     said = nas("rank", "--bench", "other", "--run", "a")
     assert said.code == 2
-    assert "other holds networks of macro, not of the space that is to be ranked" in said.error
+    assert "other holds networks of macro, not of mixpath-s4, the space of run a: give a run of macro" in said.error
+    narrow = SPACES.build("mixpath-s4", {"m": 2})
+    archs = np.array(list(narrow.everything()))
+    tables.write(Draft("narrow", "mixpath-s4", archs, [(VAL, np.arange(9.0))], settings={"m": 2}))
+    assert "narrow has 9 networks" in nas("rank", "--bench", "narrow", "--run", "a").error
     Run.open(supernets / "a").update(status="interrupted")
     said = nas("rank", "--bench", "toy", "--run", "a")
     assert said.code == 2

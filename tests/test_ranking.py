@@ -97,6 +97,46 @@ def test_a_metric_that_is_to_be_small_turns_everything_round() -> None:
     data = ranked("--metric", "energy", "--estimator", "toy:energy")
     assert data["estimators"][0]["tau"] == pytest.approx(1)
     assert data["estimators"][0]["regret_at"]["1"] == pytest.approx(0)
+    assert data["notes"] == []
+    params = [cost("params", S4).total(S4.parse(text)) for text in networks(data)["archs"]]
+    wanted = kendalltau(params, -np.array(networks(data)["truth"])).statistic
+    assert {e["name"]: e["tau"] for e in data["estimators"]}["params"] == pytest.approx(wanted)
+
+
+def networks(data: Any) -> Any:
+    """What a ranking wrote down of its networks."""
+    return json.loads((Path(data["run"]["path"]) / "networks.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["slow", "toy:val"])
+def test_every_estimator_is_read_as_a_guess_of_the_metric_and_accuracies_beside_a_cost_are_told(
+    counted: list[int], name: str
+) -> None:
+    toy()
+    data = ranked("--metric", "energy", "--estimator", name)
+    drawn = networks(data)
+    first = next(e for e in drawn["estimators"] if e["name"] == name)
+    pairs = [(-score, -truth) for score, truth in zip(first["scores"], drawn["truth"], strict=True) if score is not None]
+    assert all(score < 0 for score in first["scores"] if score is not None)  # turned so that more is better
+    assert kendalltau(*zip(*pairs, strict=True)).statistic * data["estimators"][0]["tau"] > 0
+    if name == "slow":
+        assert data["notes"] == []
+        return
+    assert data["estimators"][0]["tau"] < 0
+    said = "energy is a cost, of which less is better, but guesses of accuracy are compared with it (toy:val)"
+    assert len(data["notes"]) == 1
+    assert data["notes"][0].startswith(said)
+    assert said in nas("rank", "--bench", "toy", "--metric", "energy", "--estimator", name).out
+
+
+def test_a_proxy_is_read_as_a_guess_of_a_cost_too() -> None:
+    toy()
+    tables.write(Draft("sizes", "mixpath-s4", np.array(list(S4.everything())), [
+        (Column("size", "parameters"), np.array([cost("params", S4).total(arch) for arch in S4.everything()])),
+    ], settings={"width": 0.0625, "stacks": 1, "cells": 1, "image_size": 8, "channels": 1}))  # fmt: skip
+    data = nas("rank", "--bench", "sizes", "--metric", "size", "--estimator", "l2_norm", "--json").data
+    assert data["estimators"][0]["tau"] > 0.5
+    assert data["notes"][0].endswith("(l2_norm): a tau above 0 says that what they deem better costs more")
 
 
 def test_the_hash_is_equal_exactly_where_rankings_are_comparable() -> None:
@@ -171,6 +211,29 @@ def test_bad_requests_are_refused_in_one_line_and_leave_no_run(words: tuple[str,
     assert said.code == 2
     assert message in said.error
     assert not list(runs_root().glob("rank_*"))
+
+
+def test_names_are_checked_before_a_benchmark_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("nas_suite.cli.rank.offered", asked.append)
+    said = nas("rank", "--bench", "macro", "--estimator", "parms")
+    assert said.code == 2
+    assert "unknown estimator 'parms'" in said.error
+    assert asked == []
+    assert nas("rank", "--bench", "macro").code == 3
+    assert asked == ["macro"]
+
+
+def test_a_table_of_too_few_networks_says_what_would_help() -> None:
+    toy()
+    said = nas("rank", "--bench", "toy", "--sample", 10, "--protocol", "paper", "--metric", "energy")
+    assert said.code == 0
+    tables.remove("toy")
+    one = np.array(list(S4.everything())[:1])
+    tables.write(Draft("toy", "mixpath-s4", one, [(VAL, np.zeros(1))]))
+    said = nas("rank", "--bench", "toy")
+    assert "toy has 1 network, 1 of them distinct, with a digits/val@9; a ranking needs 10 distinct ones" in said.error
+    assert "a larger table" in said.error
 
 
 def test_a_flipped_bit_in_the_truth_is_found() -> None:
@@ -291,8 +354,8 @@ def test_a_ranking_whose_benchmark_changed_is_not_mixed(counted: list[int], tmp_
 
 def test_a_table_of_another_space_than_the_networks_is_refused() -> None:
     table = toy()
-    with pytest.raises(BadInput, match="toy holds networks of mixpath-s4, not of the space that is to be ranked"):
-        field(table, own=SPACES.build("mixpath-s1", {}))
+    with pytest.raises(BadInput, match="toy holds networks of mixpath-s4, not of mixpath-s1, the space of run a: give a run"):
+        field(table, own=SPACES.build("mixpath-s1", {}), whose="mixpath-s1, the space of run a")
 
 
 def test_published_benchmarks_that_are_absent_name_the_command() -> None:

@@ -22,9 +22,9 @@ from nas_suite.cost import cost
 from nas_suite.errors import BadInput
 from nas_suite.plan import Plan
 from nas_suite.report import render, write
-from nas_suite.report.chart import Axis, Chart, Series, plotly
+from nas_suite.report.chart import Axis, Chart, Series, plotly, reach
 from nas_suite.report.drawing import drawing
-from nas_suite.report.still import reach, still, ticks
+from nas_suite.report.still import still, ticks
 from nas_suite.report.story import Search, story
 from nas_suite.report.words import many, seconds
 from nas_suite.run import LOG, TRIALS, Run
@@ -262,7 +262,7 @@ def test_sources_are_found_beside_a_run_that_was_moved_and_missed_where_they_are
     moved = Run.open(tmp_path / "new" / third.name)
     assert [run.record["kind"] for run in story([moved]).runs] == ["supernet", "search", "retrain"]
     shutil.rmtree(tmp_path / "new" / "mixpath_mixpath-s1_digits-1")
-    assert "is no longer there" in Reader(render([moved])).text
+    assert "is gone or its record cannot be read" in Reader(render([moved])).text
 
 
 def test_a_run_of_a_space_that_is_not_at_hand_is_reported_without_drawings(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_round_ticks() -> None:
     assert ticks(0.0, 1.0, 5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert ticks(0.62, 0.9, 5) == pytest.approx([0.7, 0.8, 0.9])
     assert ticks(1, 3, 5, whole=True) == [1, 2, 3]
-    assert reach([2.0, 2.0])[0] < 2.0 < reach([2.0, 2.0])[1]
+    assert reach(Axis(""), [2.0, 2.0])[0] < 2.0 < reach(Axis(""), [2.0, 2.0])[1]
 
 
 @pytest.mark.parametrize("look", ["line", "steps", "dots", "box"])
@@ -361,6 +361,31 @@ def test_words() -> None:
     assert [many(n) for n in (34, 2560, 2_176_782_336)] == ["34", "2,560", "2.2 × 10⁹"]
 
 
+def test_an_axis_of_one_value_stays_near_it(tmp_path: Path) -> None:
+    """Plotly would span 1 to either side: accuracies from −100 to 100 %, epochs from 0 to 2."""
+    run = supernet(tmp_path, epochs=1)
+    charts = Reader(render([run])).charts
+    assert len(charts) == 3
+    for chart in charts:
+        low, high = chart["layout"]["xaxis"]["range"]
+        assert (low, high) == (0.5, 1.5)
+        low, high = chart["layout"]["yaxis"]["range"]
+        [value] = chart["data"][0]["y"]
+        assert 0 < low < value < high < 1.2 * value
+
+
+@pytest.mark.parametrize(("networks", "drawn"), [(8, False), (24, True)])
+def test_hypervolume_has_a_course_from_two_generations_on(tmp_path: Path, networks: int, drawn: bool) -> None:
+    html = render([search(tmp_path, supernet(tmp_path), networks)])
+    assert ("Hypervolume by generation" in html) == drawn
+    assert "Generations in numbers" in html
+
+
+def test_a_front_of_one_is_told_as_one(tmp_path: Path) -> None:
+    text = Reader(render([search(tmp_path, supernet(tmp_path), 1)])).text
+    assert "On the front is the one that no other one matches in both." in text
+
+
 def browse(file: Path, *more: str) -> subprocess.CompletedProcess[str]:
     profile = f"--user-data-dir={file.parent / 'profile'}"
     return subprocess.run(
@@ -385,11 +410,20 @@ def test_a_browser_draws_every_chart_and_complains_of_nothing(tmp_path: Path, na
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium")
-@pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_is_wider_than_the_window(tmp_path: Path, width: int) -> None:
-    write(whole(tmp_path), tmp_path / "report.html")
+@pytest.mark.parametrize("width", [360, 420, 1280])
+@pytest.mark.parametrize("long", [False, True])
+def test_nothing_is_wider_than_the_window(tmp_path: Path, width: int, long: bool) -> None:
+    """Not the page, whatever runs are called, nor the table of runs and the scripts in it."""
+    runs = whole(tmp_path)
+    if long:
+        runs.append(retraining(tmp_path, runs[1], runs[1].trials()[0]["arch"], 2))
+        named = [run.path.rename(tmp_path / f"{run.path.name}_{'of_a_very_long_name' * 5}") for run in runs]
+        runs = [*map(Run.open, named)]
+    write(runs, tmp_path / "report.html")
     frame = tmp_path / "frame.html"
-    script = "onload = () => { document.title = 'wide: ' + frames[0].document.documentElement.scrollWidth; }"
+    parts = "[page.documentElement, ...page.querySelectorAll('.runs, .runs table, pre')]"
+    most = f"Math.max(...{parts}.map((part) => part.scrollWidth))"
+    script = f"onload = () => {{ const page = frames[0].document; document.title = 'wide: ' + {most}; }}"
     frame.write_text(
         f"<iframe src='report.html' style='border:0;width:{width}px;height:900px'></iframe><script>{script}</script>"
     )

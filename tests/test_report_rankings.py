@@ -196,7 +196,7 @@ def test_charts_are_told_in_words_and_drawn_without_scripts(run: Run) -> None:
     _, macs, taus, regret = alts(html)
     e = run.record["result"]["estimators"][1]
     span = f"({e['tau_low']:.3f} … {e['tau_high']:.3f})"
-    assert f"validation accuracy against multiply-adds, the score of macs, for 34 networks. Tau {e['tau']:.3f} {span}" in macs
+    assert f"validation accuracy against multiply-adds, the score of macs. Tau {e['tau']:.3f} {span} of 34 networks. " in macs
     assert f"Noise ceiling: {run.record['result']['ceiling']:.3f}." in taus
     assert re.search(rf"macs: 0\.\d+ for 10, {e['tau']:.3f} for 34\.", taus)
     assert regret.startswith("Regret in percentage points by the number of networks looked at. params: ")
@@ -214,13 +214,32 @@ def test_no_figure_is_missing_in_a_way_a_reader_would_see(kept: Path) -> None:
             assert not re.search(r"\b(nan|NaN|None|null|Infinity|inf)\b", text), text
 
 
+def test_tau_is_of_all_networks_where_fewer_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_suite.pipeline.ranking.DRAWN", 10)
+    run = ranking()
+    e = run.record["result"]["estimators"][0]
+    span = f"({e['tau_low']:.3f} … {e['tau_high']:.3f})"
+    assert f"Tau {e['tau']:.3f} {span} of 34 networks; drawn are 10 of them." in Reader(render([run])).text
+
+
+def test_what_is_worse_lies_above_the_best_where_less_is_better(run: Run) -> None:
+    text = Reader(render([ranking("--metric", "latency", out="slow")])).text
+    assert text.count("above the best of all.") == 2
+    assert "below the best" not in text
+    text = Reader(render([run])).text
+    assert text.count("below the best of all.") == 2
+    assert "above the best" not in text
+
+
 def test_networks_without_a_score_are_counted_and_left_out_of_the_dots(kept: Path) -> None:
     read = Reader(render([copied(kept, "gaps")]))
     assert "some:digits has no score for 14 of 34 networks; they count as its lowest." in read.text
     dots = chart(read, "validation accuracy / some:digits")["data"][0]
     assert dots["x"] == pytest.approx(dots["y"])  # the values of one benchmark in both
+    layout = chart(read, "validation accuracy / some:digits")["layout"]
+    assert layout["xaxis"]["tickformat"] == layout["yaxis"]["tickformat"] == "~%"
     assert len(dots["x"]) == 20
-    assert "20 of 34 networks" in read.text
+    assert "of 34 networks; drawn are 20 of them." in read.text
     assert re.search(r"Tau 0\.\d+ on 34 networks of toy", read.text)
     assert "tau of some:digits" in read.text
 
@@ -267,7 +286,7 @@ def test_a_lost_supernet_is_told(supernet: Run) -> None:
     run = ranking("--run", supernet.path)
     shutil.rmtree(supernet.path)
     text = Reader(render([run])).text
-    assert f"{supernet.path} is no longer there" in text
+    assert f"{supernet.path} is gone or its record cannot be read" in text
     assert "The ranking" in text
     assert "nas search" not in text
 

@@ -259,15 +259,69 @@ def test_a_look_at_its_state_does_not_stop_a_run_from_going_on(run: Run) -> None
     "change",
     [{"kind": "foo"}, {"status": 3}, {"created": None}, {"plan": {}}, {"plan": {**PLAN, "settings": 1}}, {"kind": "search"}],
 )
-def test_a_foreign_record_is_named_and_passed_over_in_lists(change: dict[str, Any], tmp_path: Path) -> None:
+def test_a_foreign_record_is_named_and_nothing_works_with_it(change: dict[str, Any], tmp_path: Path) -> None:
     Run.create(tmp_path / "runs" / "good", RECORD)
     Run.create(tmp_path / "runs" / "foreign", {**RECORD, **change})
     Run.create(tmp_path / "runs" / "bare", {"schema": 1})
     assert [run.name for run in all_runs()] == ["good"]
-    assert [run["name"] for run in nas("runs", "list", "--json").data] == ["good"]
+    listed = {run["name"]: (run["status"], run["fault"] is None) for run in nas("runs", "list", "--json").data}
+    assert listed == {"good": ("done", True), "bare": ("unreadable", False), "foreign": ("unreadable", False)}
     for name in ("foreign", "bare"):
         for words in (("runs", "show"), ("runs", "resume"), ("report",)):
             assert "is not a run record of ours" in nas(*words, name).error
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("", "no JSON"), ('{"schema": 1, "kind": "sup', "no JSON"), ("\x00\xff", "no JSON"), ("[" * 10**5, "no JSON"),
+     ("[1]", "schema 1"), ('{"schema": 99}', "schema 1"), ('{"schema": 1, "kind": []}', "kind is []"), (None, "directory")],
+    ids=["empty", "cut", "bytes", "deep", "list", "newer", "kind", "folder"],
+)  # fmt: skip
+def test_a_run_with_a_broken_record_is_listed_named_and_can_be_removed(text: str | None, why: str, tmp_path: Path) -> None:
+    Run.create(tmp_path / "runs" / "good", RECORD)
+    broken = Run.create(tmp_path / "runs" / "broken", RECORD)
+    broken.append(LOG, {"epoch": 0})
+    broken.save(1, state(1.0))
+    (broken.path / "run.json").unlink()
+    (broken.path / "run.json").mkdir() if text is None else (broken.path / "run.json").write_text(text)
+    rows = nas("runs", "list").out.splitlines()
+    assert len(rows) == 3
+    assert "unreadable" in rows[2]
+    assert why in rows[2]
+    [good, bad] = nas("runs", "list", "--json").data
+    assert (good["name"], good["fault"]) == ("good", None)
+    assert good.keys() == bad.keys()
+    assert (bad["name"], bad["status"], bad["path"]) == ("broken", "unreadable", str(broken.path))
+    assert why in bad["fault"]
+    for words in (("runs", "show"), ("runs", "resume"), ("report",), ("evaluate",), ("retrain",)):
+        said = nas(*words, "broken")
+        assert said.code == 2
+        assert why in said.error
+        assert "nas runs rm broken" in said.error
+    if text is None:  # no run writes a folder of this name
+        assert "by hand" in nas("runs", "rm", "broken", "--yes").error
+        return
+    assert nas("runs", "rm", "broken").code == 2
+    assert broken.path.exists()
+    said = nas("runs", "rm", "broken", "good", str(broken.path), "--yes", "--json")
+    assert said.data["removed"] == [str(broken.path), str(tmp_path / "runs" / "good")]
+    assert "unreadable" in said.err
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_folder_that_is_not_evidently_a_run_is_not_removed(tmp_path: Path) -> None:
+    """Outside of the folder of runs, with something in it that no run writes, or only linked to."""
+    outside, mixed = tmp_path / "outside", tmp_path / "runs" / "mixed"
+    for folder in (outside, mixed):
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text('{"version": 3}')
+    (mixed / "thesis.tex").write_text("mine")
+    (tmp_path / "runs" / "link").symlink_to(outside)
+    assert "thesis.tex" in nas("runs", "rm", "mixed", "--yes").error
+    for name in ("mixed", "link", outside, "../outside"):
+        assert nas("runs", "rm", name, "--yes").code == 2
+    assert (outside / "run.json").exists()
+    assert {p.name for p in mixed.iterdir()} == {"run.json", "thesis.tex"}
 
 
 def test_lines_of_a_log_that_say_nothing_are_passed_over(tmp_path: Path) -> None:

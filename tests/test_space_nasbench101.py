@@ -251,7 +251,7 @@ def test_a_soft_path_whose_heaviest_options_spell_no_cell_is_refused() -> None:
 
 @pytest.mark.parametrize("settings", [{"stacks": 0}, {"cells": 65}, {"image_size": 4}, {"width": -1.0}])
 def test_settings_that_make_no_space(settings) -> None:
-    with pytest.raises(ValueError, match=r"needs 0 < width|needs 1 to 64"):
+    with pytest.raises(ValueError, match=rf"^{next(iter(settings))} must be .*, got {next(iter(settings.values()))}$"):
         NasBench101(**settings)
 
 

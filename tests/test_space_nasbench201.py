@@ -337,5 +337,5 @@ def test_depth_counts_operations_on_the_longest_way(arch: Arch, deep: int) -> No
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 to 64 cells, got 0"):
+    with pytest.raises(ValueError, match="cells must be 1 to 64, got 0"):
         NasBench201(cells=0)

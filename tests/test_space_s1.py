@@ -102,8 +102,8 @@ def test_draw_repeats_under_a_seed():
         ({"m": 5}, "m must be 1 to 4"),
         ({"kernels": (3, 4)}, "ascending and odd"),
         ({"kernels": (5, 3), "m": 1}, "ascending and odd"),
-        ({"width": 0.0}, "0 < width"),
-        ({"stem_stride": 3}, "stem_stride 1 or 2"),
+        ({"width": 0.0}, "width must be above 0 and at most 64"),
+        ({"stem_stride": 3}, "stem_stride must be 1 or 2, got 3"),
     ],
 )
 def test_settings_that_make_no_space(settings, message):

@@ -220,7 +220,7 @@ def test_small_images(space):
         (lambda: MixPathS2(kernels=(3, 6)), "ascending and odd"),
         (lambda: MixPathS3(groups=0), "groups must be 1 to 8"),
         (lambda: MixPathS3(kernels=()), "ascending and odd"),
-        (lambda: MixPathS3(image_size=4), "image_size 8 to"),
+        (lambda: MixPathS3(image_size=4), "image_size must be 8 to 4096, got 4"),
     ],
 )
 def test_settings_that_make_no_space(make, message):

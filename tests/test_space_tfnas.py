@@ -143,8 +143,8 @@ def test_every_integer_width_is_read_and_no_other():
         (TF_NAS_A.replace("5w83_3w128", ""), "block 0 cannot be ''"),
         (TF_NAS_A.replace("7w1203", "7w99999999999999999999"), "block 17 cannot be '7w99999999999999999999'"),
         (TF_NAS_A + "_7w1203", "stage 5 cannot be '7w1203_7w1203': its number of blocks is 1, not 2"),
-        (TF_NAS_A + "/7w1203", "has 7 stages, separated by '/'; this space has 6; an example: "),
-        ("", "has 1 stages"),
+        (TF_NAS_A + "/7w1203", "has 7 stages between '/'; this space has 6; an example: "),
+        ("", "has 1 stage between"),
     ],
 )
 def test_text_that_is_wrong(text, message):
@@ -316,8 +316,8 @@ def test_a_width_multiplier_scales_channels_and_ranges():
         ({"width_step": 0}, "width_step must be at least 1, got 0"),
         ({"act": "gelu"}, "unknown act 'gelu'"),
         ({"act": "swiss"}, "did you mean 'swish'"),
-        ({"width": 0.0}, "0 < width"),
-        ({"stem_stride": 3}, "stem_stride 1 or 2"),
+        ({"width": 0.0}, "width must be above 0 and at most 64, got 0.0"),
+        ({"stem_stride": 3}, "stem_stride must be 1 or 2, got 3"),
     ],
 )
 def test_settings_that_make_no_space(settings, message):

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from nas_suite.cellnet import Place
 from nas_suite.chain import MultiPathBottleneck, Site
 from nas_suite.space import SupernetSpace
+from nas_suite.spaces.macro import Macro
 from nas_suite.spaces.mixpath_s1 import MixPathS1
 from nas_suite.spaces.mixpath_s4 import MixPathS4, MultiPathCell
+from nas_suite.spaces.tfnas import TFNAS
 from nas_suite.supernet import NORMS, MultiPathNorm, mix
 
 MOST = 4
@@ -311,3 +313,15 @@ def test_mix_runs_one_branch_or_weighs_all():
     assert torch.equal(mix(branches, torch.tensor([0.0, 1.0, 0.0]), x), mix(branches, 1, x))
     with pytest.raises(ValueError, match="zip"):
         mix(branches, torch.ones(2), x)
+
+
+@pytest.mark.parametrize("space", [Macro(), TFNAS()], ids=["macro", "tfnas"])
+def test_spaces_whose_makers_left_torchs_own_initialisation_do_too(space):
+    """Weights uniform within ±1/√fan_in, so of a standard deviation of 1/√(3·fan_in); biases of TF-NAS zero."""
+    for model in (space.network(space.sample(random.Random(0))), space.supernet("linear")):
+        layers = [part for part in model.modules() if isinstance(part, (nn.Conv2d, nn.Linear)) and part.weight.numel() > 800]
+        assert len(layers) > 10
+        for layer in layers:
+            assert float(layer.weight.detach().std()) == pytest.approx((3 * layer.weight[0].numel()) ** -0.5, rel=0.1)
+        if isinstance(space, TFNAS):
+            assert not any(layer.bias.any() for layer in layers if layer.bias is not None)

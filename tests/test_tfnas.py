@@ -21,6 +21,7 @@ from nas_suite.errors import BadInput, Unreachable
 from nas_suite.method import Problem
 from nas_suite.methods.tfnas import TFNAS
 from nas_suite.registry import construct
+from nas_suite.spaces.tfnas import TFNAS as TFNASSpace
 
 CERTAIN = (0.1, 0.2, 0.3, 0.4)
 
@@ -318,6 +319,22 @@ def test_widths_of_another_deployed_space_are_in_proportion() -> None:
     assert (operations, depths) == mine[:2]
     for wide, narrow in zip(widths, mine[2], strict=True):
         assert all(abs(w / 4 - n) <= 0.5 for w, n in zip(wide, narrow, strict=True))
+
+
+@pytest.mark.parametrize("depth_by", ["skip", "full"])
+def test_widths_meet_the_target_where_depth_is_no_choice_of_its_own(depth_by: str) -> None:
+    """Nothing at all has no channels to sort, even where it is held to be the best of a block's operations."""
+    space = TFNASSpace(width=0.1, image_size=8, classes=2, small=True, depth_by=depth_by)
+    latency = Cost("latency", "ms", space, lambda block: 0.01 * block.width)
+    problem = Problem(space, images(32, 1), images(32, 2), (0.5,) * 3, (0.25,) * 3, latency=latency)
+    settings = {"latency": 8.0, "epochs": 2, "warmup_epochs": 1, "batch_size": 16, "pad": 1}
+    found = construct(TFNAS, "method 'tfnas'", settings, problem=problem)
+    with torch.no_grad():
+        found.alphas[1][-1] += 1.0
+    _, line = trained(found, 2)
+    rows = [stage.split("_") for stage in line["network"].split("/")]
+    assert line["latency"] == pytest.approx(8.0, rel=0.02)
+    assert sum(map(len, rows)) == (18 if depth_by == "full" else 17)
 
 
 def test_operations_that_starve_are_named() -> None:

@@ -1,6 +1,7 @@
 """The command line `nas`: its commands, and errors as one line and an exit code."""
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from nas_suite.cli import bench, data, doctor, latency, rank, recipes, runs, search, spaces, train
-from nas_suite.cli.answer import note
+from nas_suite.cli.answer import drop, note, printing
 from nas_suite.cli.common import Commands, example
 from nas_suite.errors import BadInput, Interrupted, suggest
 from nas_suite.run import Run, handle
@@ -21,6 +22,7 @@ CODES = (
     "Exit codes: 0 done; 1 a fault of ours; 2 bad input; 3 data or benchmark missing; 4 target not reachable; "
     "130 or 143 stopped by a signal, state saved."
 )
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what a disk, or a file that is printed into, may answer
 LOOK, RESULTS = "Look around", "Results"
 
 app = typer.Typer(
@@ -68,6 +70,7 @@ def nas(
 
 def main() -> None:
     """The console script."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # None where it was closed before the start
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -77,7 +80,9 @@ def invoke(args: Sequence[str]) -> int:
 
     try:
         with plain_into_pipes():
-            return get_command(app).main(list(args), prog_name="nas", standalone_mode=False) or 0
+            code = get_command(app).main(list(args), prog_name="nas", standalone_mode=False) or 0
+        with printing():  # help and the version, which are no answers of ours, may still lie in a buffer
+            return code
     except UsageError as error:
         if line := usage(error):
             note(f"error: {line}")
@@ -93,6 +98,10 @@ def invoke(args: Sequence[str]) -> int:
         note("interrupted")
         return 130
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            drop(sys.stdout)
+            note(f"error: cannot write: {error.strerror}; make room, or print elsewhere")
+            return 2
         note("".join(traceback.format_exception(error, limit=-3)).rstrip())
         note("error: this is a fault of nas-suite, not of yours; please report these lines with those of `nas doctor`")
         return 1

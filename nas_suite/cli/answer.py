@@ -3,101 +3,63 @@
 import contextlib
 import json
 import os
-import re
-import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TextIO
 
+from nas_suite.cli.layout import Table, folded, laid_out, terminal
 from nas_suite.disk import finite
+from nas_suite.errors import BadInput
 
 SCHEMA = 1
-NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?[%KMG])?")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under column names. Columns in `whole` are never broken over lines, so that they can be pasted."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    whole: Sequence[str] = ()
 
 
 def facts(pairs: Mapping[str, Any]) -> Table:
     """Names and values, without a heading."""
-    return Table(("", ""), [(name, "–" if value is None else str(value)) for name, value in pairs.items()])
+    words = {name: "–" if value is None else value for name, value in pairs.items()}
+    return Table(("", ""), [(name, value if isinstance(value, str) else str(value)) for name, value in words.items()])
 
 
 def answer(command: str, data: Any, as_json: bool, parts: Iterable[Table | str] = ()) -> None:
     """Prints the answer of a command: `data` as one JSON object, or the parts that say the same to a reader."""
     if as_json:
         parts = [json.dumps({"schema": SCHEMA, "command": command, "data": finite(data)}, allow_nan=False)]
-    try:
+    width = terminal()
+    with printing():
         for part in parts:
-            show(part)
+            if isinstance(part, Table):
+                sys.stdout.write(laid_out(part, width))
+            else:
+                sys.stdout.write("\n".join(folded(part, width)) + "\n")
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Within: what is printed stands on stdout after. A reader who has seen enough, as `head` has, may leave; BadInput where
+    stdout refuses otherwise. Nothing is tried again when the process ends."""
+    try:
+        yield
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        drop(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            raise BadInput(
+                f"cannot print the answer: {error.strerror}; what the command did is done, print elsewhere"
+            ) from None
 
 
-def show(part: Table | str) -> None:
-    if isinstance(part, str):
-        sys.stdout.write(part + "\n")
-    elif on_terminal():
-        draw(part)
-    else:
-        sys.stdout.write(aligned(part))
+def drop(stream: TextIO) -> None:
+    """Lets go of an output of this process and of what it did not take."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def note(text: str) -> None:
     """One line on stderr; work goes on where nobody reads it any more."""
-    with contextlib.suppress(BrokenPipeError):
+    try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
-
-
-def on_terminal() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def aligned(table: Table) -> str:
-    """A table as plain text: columns two spaces apart, numbers to the right."""
-    lines = [list(table.columns), *map(list, table.rows)] if any(table.columns) else [list(row) for row in table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    right = [numeric(column) for column in zip(*table.rows, strict=True)] or [False] * len(widths)
-    texts = [
-        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "".join(text + "\n" for text in texts)
-
-
-def numeric(column: Sequence[str]) -> bool:
-    return all(NUMBER.fullmatch(cell) or cell in ("", "–") for cell in column)
-
-
-def draw(table: Table) -> None:
-    """A table on a terminal, as wide as the columns that must stay whole need."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as Drawn
-    from rich.text import Text
-
-    headed = any(table.columns)
-    drawn = Drawn(box=SIMPLE_HEAD if headed else None, show_header=headed, pad_edge=False)
-    columns = [[row[at] for row in table.rows] for at in range(len(table.columns))]
-    least = 0
-    for name, cells in zip(table.columns, columns, strict=True):
-        longest = max(map(len, [name, *cells]))
-        keep = name in table.whole or longest <= 20
-        drawn.add_column(name, justify="right" if cells and numeric(cells) else "left", no_wrap=keep)
-        least += (longest if keep else 20) + 2
-    for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    width = max(shutil.get_terminal_size().columns, least)
-    Console(width=width, highlight=False).print(drawn, crop=False, soft_wrap=False)
+    except OSError:
+        drop(sys.stderr)
 
 
 def short(number: int | float) -> str:
@@ -111,4 +73,4 @@ def short(number: int | float) -> str:
 
 
 def percent(share: int | float) -> str:
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:z.2f} %"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note
+from nas_suite.cli.answer import answer, facts, note, short
 from nas_suite.cli.common import (
     BatchSize,
     Commands,
@@ -19,15 +19,18 @@ from nas_suite.cli.common import (
     Precision,
     Recipe,
     Seed,
-    Sets,
+    Words,
     agreed,
     complete_data,
     complete_space,
     example,
+    setting,
 )
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
-from nas_suite.cli.summary import following, summary
+from nas_suite.cli.summary import summary
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, help="Benchmarks: list them, get or import one, ask one about an architecture."
@@ -54,10 +57,16 @@ def list_benches(as_json: Json = False) -> None:
 
     found = benches.listed()
     rows = [
-        (b["name"], "yes" if b["present"] else "no", f"{b['rows']:,}" if b["rows"] else "–", b["space"] or "–", b["about"])
+        (
+            b["name"],
+            "yes" if b["present"] else "no",
+            f"{b['rows']:,}" if b["rows"] else "–",
+            b["space"] or "–",
+            Prose(b["about"]),
+        )
         for b in found
     ]
-    answer("bench list", found, as_json, [Table(("benchmark", "present", "networks", "space", "about"), rows)])
+    answer("bench list", found, as_json, [Table(("benchmark", "present", "rows", "space", "about"), rows)])
 
 
 @app.command(epilog=example("nas bench info s4-digits"))
@@ -67,11 +76,21 @@ def info(name: BenchName, as_json: Json = False) -> None:
 
     found = benches.described(name)
     keys = ("version", "about", "source", "licence", "command", "where", "metric")
-    heads = {"benchmark": name, "space": found["space"]["name"], "networks": f"{found['rows']:,}"}
+    heads = {"benchmark": name, "space": found["space"]["name"], "rows": counted(found["rows"], found["space_size"])}
     heads |= {f"space.{key}": value for key, value in found["space"]["settings"].items()}
     heads |= {key: found[key] for key in keys if found.get(key)}
-    rows = [(c["name"], c["unit"], str(c["repeats"]), c["about"]) for c in found["columns"]]
+    heads["about"] = Prose(found["about"])
+    rows = [(c["name"], c["unit"], str(c["repeats"]), Prose(c["about"])) for c in found["columns"]]
     answer("bench info", found, as_json, [facts(heads), "", Table(("column", "unit", "repeats", "about"), rows)])
+
+
+def counted(rows: int, networks: int) -> str:
+    """How many rows a table has, and why its space counts otherwise where it does."""
+    if rows > networks:
+        why = f": the space has {networks:,} distinct networks, of which some are spelt in several ways, a row each"
+    else:
+        why = f", of the {short(networks)} networks of its space" if rows < networks else ""
+    return Prose(f"{rows:,}{why}")
 
 
 @app.command(epilog=example("nas bench get nb101 --yes", "nas bench get nb101 --file nasbench_full.tfrecord"))
@@ -117,8 +136,19 @@ def import_bench(
 
 def told(command: str, table: Any, as_json: bool) -> None:
     about = {"bench": table.name, "rows": len(table), "where": str(table.path)}
-    answer(command, about, as_json, [f"{table.name}: {len(table):,} networks in {table.path}"])
-    note(f"next: nas rank --bench {table.name}")
+    known = f"{plural(len(table), 'network')}, in the table {table.path}"
+    answer(command, about, as_json, [f"{table.name} is on this machine now: {known}"])
+    onward(table)
+
+
+def onward(table: Any) -> None:
+    """Notes the command that comes after a table, and why that is no ranking where it cannot be ranked."""
+    from nas_suite.pipeline import benches
+
+    lacking, command = benches.following(table)
+    if lacking:
+        note(f"not to be ranked yet: {lacking}")
+    note(f"next: {command}")
 
 
 @app.command(epilog=example("nas bench query s4-digits --arch 331P"))
@@ -174,7 +204,9 @@ def make(
     data: Annotated[str | None, typer.Option(help="A data set of `nas data list`.", autocompletion=complete_data)] = None,
     recipe: Recipe = None,
     config: Config = None,
-    sets: Sets = None,
+    sets: Annotated[
+        Words, setting("Any setting of space, data or retrain, such as retrain.lr=0.05", "space", "data", "retrain")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Trainings of each network.")] = 3,
     sample: Annotated[int | None, typer.Option(metavar="N", min=2, help="Train so many networks.", show_default="all")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 1,
@@ -197,11 +229,12 @@ def make(
     names = {"space": space, "data": data, "seed": seed, "device": device, "precision": precision}
     own = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
     plan = compose(Plan(), recipe, config, sets or (), "retrain", **names, **own)
+    pipeline.typed(plan)
     with watching(f"make {name}", "trainings") as progress:
         run = pipeline.make(name, plan, repeats, sample, workers, out, progress)
     about, parts = summary(run)
     answer("bench make", about, as_json, parts)
-    note(f"next: {following(run)}")
+    onward(pipeline.bench(name))
 
 
 def offered(name: str) -> None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperGroup
@@ -87,23 +87,30 @@ def complete_run(incomplete: str) -> list[str]:
     return starting([run.name for run in all_runs()], incomplete)
 
 
-def complete_part(incomplete: str) -> list[str]:
-    from nas_suite.plan import PARTS
-
-    return starting([f"{part}." for part in PARTS], incomplete)
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
+
+
+def setting(which: str, *parts: str) -> Any:
+    """The option --set of a command that takes settings of these parts."""
+    return typer.Option(
         "--set",
         metavar="PART.FIELD=VALUE",
-        help="Any setting of method, space, data, deploy or retrain, such as method.lr=0.05. Repeatable.",
-        autocompletion=complete_part,
+        help=f"{which}. Repeatable.",
+        autocompletion=lambda incomplete: starting([f"{part}." for part in parts], incomplete),
         rich_help_panel=SETTINGS,
+    )
+
+
+Words: TypeAlias = list[str] | None
+Sets = Annotated[
+    Words,
+    setting(
+        "Any setting of method, space, data, deploy or retrain, such as method.lr=0.05",
+        *("method", "space", "data", "deploy", "retrain"),
     ),
 ]
+SpaceSets = Annotated[Words, setting("Any setting of the space, such as space.width=0.5", "space")]
+DataSets = Annotated[Words, setting("Any setting of the data set, such as data.val_fraction=0.2", "data")]
 Recipe = Annotated[
     str | None,
     typer.Option(help="A recipe of `nas recipe ls`.", autocompletion=complete_recipe, rich_help_panel=SETTINGS),

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note
-from nas_suite.cli.common import Commands, DataName, Json, Sets, example, settings_of
+from nas_suite.cli.answer import answer, facts, note
+from nas_suite.cli.common import Commands, DataName, DataSets, Json, example, settings_of
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
+from nas_suite.words import plural
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Data sets: list them, look into one, download one.")
 
@@ -17,23 +19,27 @@ def list_data(as_json: Json = False) -> None:
     from nas_suite import catalogue
 
     found = catalogue.data_sets()
-    rows = [(d["name"], "yes" if d["present"] else "no", d["where"] or "–", d["about"]) for d in found]
+    rows = [(d["name"], "yes" if d["present"] else "no", d["where"] or "–", Prose(d["about"])) for d in found]
     answer("data list", found, as_json, [Table(("data", "present", "where", "about"), rows)])
 
 
 @app.command(epilog=example("nas data info digits", "nas data info folder --set data.path=photos --set data.size=64"))
-def info(name: DataName, sets: Sets = None, as_json: Json = False) -> None:
+def info(name: DataName, sets: DataSets = None, as_json: Json = False) -> None:
     """Show a data set: its settings, classes and numbers of images. The test images stay closed."""
     from nas_suite import catalogue
 
     found = catalogue.data_set(name, settings_of("data", sets))
     heads = {"data": name, "present": "yes" if found["present"] else "no", "where": found["where"]}
     heads |= {f"data.{key}": value for key, value in found["settings"].items()}
-    parts = [found["about"], "", facts(heads)]
+    parts = [Prose(found["about"]), "", facts(heads)]
     if found["present"]:
         image, splits = found["image"], zip(found["train"]["by_class"], found["val"]["by_class"], strict=True)
         shape = f"{image['channels']} × {image['height']} × {image['width']}"
-        parts += ["", f"{found['train']['images']:,} training and {found['val']['images']:,} validation images of {shape}", ""]
+        parts += [
+            "",
+            f"{found['train']['images']:,} training and {plural(found['val']['images'], 'validation image')} of {shape}",
+            "",
+        ]
         rows = [(label, f"{train:,}", f"{val:,}") for label, (train, val) in zip(found["classes"], splits, strict=True)]
         parts.append(Table(("class", "train", "validation"), rows))
     answer("data info", found, as_json, parts)

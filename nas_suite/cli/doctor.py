@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from nas_suite import __version__
-from nas_suite.cli.answer import Table, answer
+from nas_suite.cli.answer import answer
 from nas_suite.cli.common import Json
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.registry import installed
 from nas_suite.run import runs_root
+from nas_suite.words import plural
 
 
 def doctor(as_json: Json = False) -> None:
@@ -21,7 +23,7 @@ def doctor(as_json: Json = False) -> None:
     checks = software()
     if all(c["ok"] is not False for c in checks):
         checks += [*hardware(), *disks(), *data(), *benchmarks()]
-    rows = [(c["check"], "ok" if c["ok"] else "–" if c["ok"] is None else "missing", c["found"]) for c in checks]
+    rows = [(c["check"], "ok" if c["ok"] else "–" if c["ok"] is None else "missing", Prose(c["found"])) for c in checks]
     fine = all(c["ok"] is not False for c in checks)
     answer("doctor", {"ok": fine, "checks": checks}, as_json, [Table(("check", "", "found"), rows)])
 
@@ -56,7 +58,7 @@ def hardware() -> list[dict[str, Any]]:
     half = has_bf16(compute.device)
     return [
         check("device", True, f"{compute.device} ({name})"),
-        check("threads", True, f"{torch.get_num_threads()} of {os.cpu_count()} processors"),
+        check("threads", True, f"{torch.get_num_threads()} of {plural(os.cpu_count() or 1, 'processor')}"),
         check("bf16", True if half else None, "in hardware" if half else "not in hardware: auto means fp32"),
     ]
 

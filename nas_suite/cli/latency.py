@@ -6,21 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note, percent
+from nas_suite.cli.answer import answer, facts, note, percent
 from nas_suite.cli.common import (
     SETTINGS,
     Architecture,
     Commands,
     Json,
-    Sets,
     SpaceName,
+    SpaceSets,
     complete_space,
     example,
     settings_of,
     starting,
 )
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, help="Latency on a device: measure a table of blocks, check it, import one, ask one."
@@ -64,12 +66,12 @@ def list_tables(as_json: Json = False) -> None:
     found = latencies.listed()
     rows = [row_of(table) for table in found]
     heads = ("table", "space", "device", "batch", "threads", "dtype", "px", "latencies", "fit", "")
-    answer("latency list", found, as_json, [Table(heads, rows, whole=("table",))])
+    answer("latency list", found, as_json, [Table(heads, rows)])
 
 
 def row_of(table: dict[str, Any]) -> tuple[str, ...]:
     if table["fault"]:
-        return (table["name"], *["–"] * 8, table["fault"])
+        return (table["name"], *["–"] * 8, Prose(table["fault"]))
     c = table["conditions"]
     space = table["space"]["name"] if table["space"] else "–"
     under = ("–" if c[name] is None else str(c[name]) for name in ("device", "batch", "threads", "dtype", "resolution"))
@@ -110,7 +112,7 @@ def build(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of the blocks.")] = 0,
     out: NewFile = None,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """Measure every block that networks of a space run, on this machine: one image at a time, on one thread, in fp32 and at the
@@ -178,9 +180,8 @@ def told(about: dict[str, Any]) -> dict[str, Any]:
     if about["constant_ms"]:
         heads["constant"] = f"{about['constant_ms']:.4g} ms"
     if fit:
-        heads["fit"] = (
-            f"{fit['a']:.4g} × sum + {fit['b']:.4g} ms (off by {percent(fit['after'])} held out, {fit['networks']} networks)"
-        )
+        held = f"off by {percent(fit['after'])} held out, {plural(fit['networks'], 'network')}"
+        heads["fit"] = f"{fit['a']:.4g} × sum + {fit['b']:.4g} ms ({held})"
     if about.get("reachable_ms"):
         heads["reachable"] = "{:.2f} to {:.2f} ms".format(*about["reachable_ms"])
     return heads
@@ -196,7 +197,7 @@ def show(
     table: TableName,
     space: SpaceOption = None,
     arch: Architecture = None,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """Show a table: how it was measured, what networks of a space can reach by it, what one of them takes. All in ms."""
@@ -216,7 +217,7 @@ def check(
     space: SpaceOption = None,
     networks: Networks = 20,
     seed: Seed = 0,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """Measure random networks as a whole and say how far the table's sums are off, before and after an affine fit."""
@@ -236,7 +237,7 @@ def calibrate(
     networks: Networks = 20,
     seed: Seed = 1,
     force: Annotated[bool, typer.Option("--force", help="Keep the fit of a machine that is too noisy.")] = False,
-    sets: Sets = None,
+    sets: SpaceSets = None,
     as_json: Json = False,
 ) -> None:
     """As check, and keep the fit a × sum + b in the table, for searches to use. A machine whose repeats differ by more than 5 %
@@ -258,9 +259,9 @@ def report(command: str, found: Any, as_json: bool) -> None:
         "table": found.table.where,
         "networks": len(seen.networks),
         "noise": f"{percent(seen.noise)} between two measurements of one network ({percent(seen.first)} before the rest)",
-        "error of sums": f"{percent(seen.before)} ({seen.bias:+.2%} on average)",
+        "error of sums": f"{percent(seen.before)} ({seen.bias:+z.2%} on average)",
         "error after a fit": f"{percent(seen.after)} held out ({seen.a:.4g} × sum + {seen.b:.4g} ms)",
-        "Kendall's tau": f"{seen.tau:.3f}",
+        "Kendall's tau": f"{seen.tau:z.3f}",
     }
     if found.kept is not None:
         heads["error of its fit"] = percent(found.kept)

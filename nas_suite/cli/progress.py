@@ -115,7 +115,6 @@ def watching(what: str, unit: str, each: int | float = 1) -> Iterator["Progress"
         from rich.progress import Progress as Bar
         from rich.table import Column
 
-        column = Column(no_wrap=True, overflow="ellipsis")
-        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[text]}", table_column=column))
-        with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+        text = TextColumn("{task.description}  {task.fields[text]}", table_column=Column(overflow="fold"))
+        with Bar(BarColumn(20), text, console=Console(stderr=True), refresh_per_second=4) as bar:
             yield Live(what, unit, each, bar)

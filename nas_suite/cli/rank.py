@@ -37,7 +37,7 @@ def rank(
         typer.Option(
             metavar="RUN",
             help="A trained supernet; runs that differ in their seed alone are judged as one. Repeatable.",
-            show_default="all that fit, where nothing is named",
+            show_default="where nothing is named, all of that space and data",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -54,7 +54,8 @@ def rank(
         str,
         typer.Option(
             metavar="METRIC",
-            help="What counts as true: DATA/SPLIT@EPOCHS or a part of it, such as cifar100, test or val@12.",
+            help="What counts as true: DATA/SPLIT@EPOCHS or a part of it, such as cifar100, test or val@12; or another column, "
+            "such as a latency, of which every estimator is then read as a guess: more of one, more of the other.",
             show_default="validation accuracy after the most epochs",
         ),
     ] = "",
@@ -75,9 +76,11 @@ def rank(
     from nas_suite.pipeline.field import SAMPLE
 
     runs = [run_at(name) for name in dict.fromkeys(run or ())]
-    offered(bench)
     many = None if everything else sample or SAMPLE
     request = pipeline.Request(bench, tuple(dict.fromkeys(estimator or ())), metric, many, protocol, seed)
+    pipeline.check_estimators(request.estimators)  # before anything is downloaded
+    offered(bench)
+    pipeline.check(request)
     with watching(f"rank {bench}", "networks") as progress:
         made = pipeline.rank_networks(request, runs, out, progress)
     data, parts = of_ranking(made)

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, note
+from nas_suite.cli.answer import answer, note
 from nas_suite.cli.common import Commands, Json, complete_recipe, example
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.errors import BadInput
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Recipes: whole plans, with what they cost and what to expect.")
@@ -19,7 +20,7 @@ def ls(as_json: Json = False) -> None:
     from nas_suite.plan import recipes
 
     found = [{"name": r.name, "about": r.about, "cost": r.cost, "expect": r.expect} for r in recipes()]
-    rows = [(r["name"], r["about"], r["cost"], r["expect"]) for r in found]
+    rows = [(r["name"], *(Prose(r[key]) for key in ("about", "cost", "expect"))) for r in found]
     answer("recipe ls", found, as_json, [Table(("recipe", "about", "cost", "expect"), rows)])
 
 
@@ -47,6 +48,6 @@ def cp(
     target = file or Path(f"{name}.toml")
     if target.exists() or not target.parent.is_dir():
         raise BadInput(f"{target} is already there" if target.exists() else f"there is no folder {target.parent}")
-    write_atomic(target, text.encode())
+    write_atomic(target, text.encode(), "name another file")
     answer("recipe cp", {"name": name, "file": str(target)}, as_json, [f"{name} is in {target}"])
     note(f"next: nas train-supernet {read(Plan(), text, name).method} --config {target}")

@@ -1,31 +1,40 @@
 """`nas runs` and `nas report`: what was done, going on with it, and showing it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli.answer import Table, answer, facts, note
+from nas_suite.cli.answer import answer, facts, note
 from nas_suite.cli.common import Commands, Json, RunName, agreed, complete_run, example
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, figure, following, summary
 from nas_suite.errors import BadInput
-from nas_suite.run import Run, all_runs, handle, run_at, runs_root
+from nas_suite.run import Run, all_runs, doomed, handle, run_at, runs_root, unreadable_runs
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Runs: list them, look into one, go on with one, remove some.")
+UNREADABLE = "unreadable"
 UNITS = {"search": "networks", "rank": "networks", "table": "trainings"}
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs: names or folders.", autocompletion=complete_run)]
 
 
 @app.command("list", epilog=example("nas runs list", "NAS_RUNS=/big/disk nas runs list"))
 def list_runs(as_json: Json = False) -> None:
-    """List the runs under runs/ (or NAS_RUNS), oldest first."""
-    found = all_runs()
-    briefs = [brief(run) for run in found]
+    """List the runs under runs/ (or NAS_RUNS), oldest first; those whose run.json cannot be read last, with the reason."""
+    found, odd = all_runs(), unreadable_runs()
+    briefs = [*({**brief(run), "fault": None} for run in found), *(unread(path, why) for path, why in odd.items())]
     keys = ("name", "kind", "status")
-    rows = [(*(b[k] for k in keys), b["created"][:19], figure(run)) for b, run in zip(briefs, found, strict=True)]
-    parts = [Table((*keys, "created", "figure"), rows, whole=("name",))] if rows else [f"no runs under {runs_root()}"]
+    rows = [(*(b[k] for k in keys), b["created"][:19], figure(run)) for b, run in zip(briefs, found, strict=False)]
+    rows += [(path.name, "–", UNREADABLE, "–", Prose(why)) for path, why in odd.items()]
+    parts = [Table((*keys, "created", "figure"), rows)] if rows else [f"no runs under {runs_root()}"]
     answer("runs list", briefs, as_json, parts)
+
+
+def unread(path: Path, why: str) -> dict[str, Any]:
+    """As `brief`, of a run whose record cannot be worked with."""
+    about = {"name": path.name, "path": str(path), "kind": None, "status": UNREADABLE, "created": None}
+    return {**about, "method": None, "space": None, "data": None, "fault": why}
 
 
 @app.command(
@@ -53,10 +62,12 @@ def show(
     more = {
         "created": record["created"],
         "plan": record["plan"],
-        "environment": record["environment"],
+        "environment": record.get("environment", {}),
         "error": record.get("error"),
     }
-    text = [*parts, "", facts({**plan, **settings}), "", facts(record["environment"])]
+    used = more["environment"]
+    plan |= {name: f"{used[name]} (auto)" for name in ("device", "precision") if plan.get(name) == "auto" and name in used}
+    text = [*parts, "", facts({**plan, **settings}), "", facts(used)]
     answer("runs show", {**data, **more}, as_json, text if not more["error"] else [*text, "", f"error: {more['error']}"])
     note(f"next: {following(run)}")
 
@@ -98,10 +109,12 @@ def rm(
     as_json: Json = False,
 ) -> None:
     """Remove runs and all that is in their folders. Asks first."""
-    runs = [run_at(name) for name in dict.fromkeys(names)]
-    for run in runs:
-        users = [handle(r) for r in all_runs() if str(run.path.resolve()) in origins(r)]
-        note(f"{run.path}: {run.record['kind']} run, {run.state}" + (f", used by {', '.join(users)}" if users else ""))
+    asked = {run.path.resolve(): (run, wrong) for run, wrong in map(doomed, names)}
+    runs = [run for run, _ in asked.values()]
+    for place, (run, wrong) in asked.items():
+        users = [handle(r) for r in all_runs() if str(place) in origins(r)]
+        what = f"{UNREADABLE}, {wrong}" if wrong else f"{run.record['kind']} run, {run.state}"
+        note(f"{run.path}: {what}" + (f", used by {', '.join(users)}" if users else ""))
     if not yes and not agreed(f"remove {'it' if len(runs) == 1 else f'these {len(runs)}'} for good?"):
         raise BadInput("nothing was removed; answer y, or give --yes")
     for run in runs:

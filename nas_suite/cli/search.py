@@ -1,5 +1,6 @@
 """`nas search`: a trained supernet searched for the best networks, or a network derived that meets a latency."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,11 +21,12 @@ from nas_suite.cli.common import (
     Precision,
     Recipe,
     Seed,
-    Sets,
+    Words,
     bounds,
     complete_data,
     complete_run,
     example,
+    setting,
 )
 from nas_suite.cli.latency import complete_table
 from nas_suite.cli.progress import watching
@@ -38,7 +40,6 @@ SEARCHED = ("run", "budget", "objective", "max", "calib-images")
 DERIVED = (
     "latency",
     "data",
-    "config",
     "epochs",
     "batch-size",
     "lr",
@@ -132,7 +133,15 @@ def search(
     ] = None,
     recipe: Recipe = None,
     config: Config = None,
-    sets: Sets = None,
+    sets: Annotated[
+        Words,
+        setting(
+            "A setting: of a trained supernet's search method.budget, strategy, population, crossover, mutation, calibrate, "
+            "calib_images, score_images or score_memory; with tfnas any of method, space, data or deploy; of either any of "
+            "retrain, for its networks",
+            *("method", "space", "data", "deploy", "retrain"),
+        ),
+    ] = None,
     seed: Seed = None,
     device: Device = None,
     precision: Precision = None,
@@ -149,7 +158,7 @@ def search(
     derives = METHODS.load(method).derives
     given = {
         "run": run, "budget": budget, "objective": objective, "max": most, "calib-images": calib_images, "latency": latency,
-        "data": data, "config": config, "epochs": epochs, "batch-size": batch_size, "lr": lr, "threads": threads,
+        "data": data, "epochs": epochs, "batch-size": batch_size, "lr": lr, "threads": threads,
         "second-path": second_path, "depth": depth, "no-elastic": no_elastic or None, "no-measure": no_measure or None,
     }  # fmt: skip
     for name in SEARCHED if derives else DERIVED:
@@ -163,8 +172,8 @@ def search(
         plan = planned(method, recipe, config, words, {**names, "data": data, "threads": threads}, own)
         derive(plan, table, not no_measure, out, as_json)
     else:
-        own = {"budget": budget, "calib_images": calib_images}
-        search_supernet(method, run, objective, bounds(most or ()), (recipe, sets or []), {**names, **own}, table, out, as_json)
+        own, sources = {"budget": budget, "calib_images": calib_images}, (recipe, config, sets or [])
+        search_supernet(method, run, objective, bounds(most or ()), sources, {**names, **own}, table, out, as_json)
 
 
 def search_supernet(
@@ -172,7 +181,7 @@ def search_supernet(
     run: str | None,
     objective: list[str] | None,
     limits: dict[str, float],
-    sources: tuple[str | None, list[str]],
+    sources: tuple[str | None, Path | None, list[str]],
     flags: dict[str, Any],
     table: str | None,
     out: Path | None,
@@ -185,11 +194,28 @@ def search_supernet(
     plan = Plan.from_record(supernet.record["plan"])
     if plan.method != method:
         raise BadInput(f"{handle(supernet)} was trained with {plan.method}, not {method}: nas search {plan.method} --run …")
-    plan = compose(plan, sources[0], None, sources[1], **flags)
+    plan = searched(plan, compose(plan, *sources, **flags), sources[2])
     note(f"searching the supernet {handle(supernet)}")
     with watching("search", "networks") as progress:
         found = pipeline.search_supernet(supernet, plan, objective or ("error", "macs"), limits, out, progress, table)
     finished("search", found, as_json)
+
+
+def searched(trained: Any, asked: Any, sets: list[str]) -> Any:
+    """The plan of a search: what is asked for, but for settings of training, which a recipe or a file may have, those of the
+    supernet as it was trained. A word of --set for one of these is refused."""
+    from nas_suite.methods import METHODS
+    from nas_suite.plan import assignments
+    from nas_suite.registry import settable
+
+    cls, former = METHODS.load(trained.method), trained.part("method")
+    past = [name for name in settable(cls) if name not in (*cls.searching, *cls.ground)]
+    for part, name, _ in assignments(sets):
+        if part == "method" and name in past:
+            known = ", ".join(cls.searching)
+            raise BadInput(f"--set method.{name} has no effect on a search of a trained supernet; it takes of method: {known}")
+    kept = {name: value for name, value in asked.part("method").items() if name not in past}
+    return replace(asked, settings={**asked.settings, "method": {**former, **kept}})
 
 
 def planned(

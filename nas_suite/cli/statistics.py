@@ -4,7 +4,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nas_suite.cli.answer import Table, percent
+from nas_suite.cli.answer import percent
+from nas_suite.cli.layout import Prose, Table
+from nas_suite.words import plural
 
 RATIOS = ("mean: law", "measured", "norms", "variance: law", "measured", "norms")
 
@@ -14,10 +16,10 @@ def tables(found: Mapping[str, Any]) -> list[Table | str]:
     law = found["law"]
     first = [site for site in law["sites"] if site["block"] == law["sites"][0]["block"]]
     parts: list[Table | str] = [
-        f"{found['norm']} norms, sums of at most {found['m']} paths, {len(law['sites'])} sites",
+        f"{found['norm']} norms, sums of at most {plural(found['m'], 'path')}, {plural(len(law['sites']), 'site')}",
         "",
-        "Sums of i paths against one path, first block (law: i, and i + i(i-1)ρ with the measured correlation ρ)",
-        Table(("site", "ρ", "paths", *RATIOS), list(law_rows(first)), whole=("site",)),
+        Prose("Sums of i paths against one path, first block (law: i, and i + i(i-1)ρ with the measured correlation ρ)"),
+        Table(("site", "ρ", "paths", *RATIOS), list(law_rows(first))),
         "",
         "The same over all sites: mean (least … greatest)",
         Table(("paths", *RATIOS), [(str(row["paths"]), *ratios(row, ranged)) for row in law["summary"]]),
@@ -50,15 +52,15 @@ def ratios(row: Mapping[str, Any], say: Any) -> tuple[str, ...]:
 
 
 def number(value: float | int | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:z.3f}"
 
 
 def ranged(span: Mapping[str, float] | None) -> str:
     if span is None:
         return "–"
     if span["min"] == span["max"]:
-        return f"{span['mean']:.2f}"
-    return f"{span['mean']:.2f} ({span['min']:.2f} … {span['max']:.2f})"
+        return f"{span['mean']:z.2f}"
+    return f"{span['mean']:z.2f} ({span['min']:z.2f} … {span['max']:z.2f})"
 
 
 def affine(found: Mapping[str, Any]) -> list[Table | str]:
@@ -72,7 +74,7 @@ def affine(found: Mapping[str, Any]) -> list[Table | str]:
     return [
         "γ and β of the norms of sums of i paths, all sites",
         Table(columns, rows),
-        f"spread over the norms of a site, channel by channel: γ {spread['gamma']:.4f}, β {spread['beta']:.4f}",
+        Prose(f"spread over the norms of a site, channel by channel: γ {spread['gamma']:.4f}, β {spread['beta']:.4f}"),
     ]
 
 
@@ -85,7 +87,7 @@ def cosines(found: Sequence[Mapping[str, Any]], block: str) -> Iterator[Table | 
             yield Table(("", *site["paths"]), rows)
     others = [v for s in found for i, line in enumerate(s["matrix"]) for j, v in enumerate(line) if i != j]
     if others:
-        yield f"cosine of two paths over all sites, mean: {statistics.fmean(others):.3f}"
+        yield f"cosine of two paths over all sites, mean: {statistics.fmean(others):z.3f}"
 
 
 def by_paths(entries: Sequence[Mapping[str, Any]]) -> Table:

@@ -1,10 +1,13 @@
 """What a run comes to: as plain values, as text, and the command that follows it."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from nas_suite.cli.answer import Table, facts, percent, short
+from nas_suite.cli.answer import facts, percent, short
+from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.rankings import of_ranking
 from nas_suite.run import ROWS, Run, handle
+from nas_suite.words import plural
 
 Parts = list[Table | str]
 
@@ -20,11 +23,11 @@ def brief(run: Run) -> dict[str, Any]:
 def figure(run: Run) -> str:
     """The one figure that a list of runs shows."""
     if run.record["kind"] == "search":
-        return f"{len(run.trials())} networks"
+        return plural(len(run.trials()), "network")
     if run.record["kind"] == "table":
-        return f"{len(run.lines(ROWS))} of {len(run.record['archs']) * run.record['repeats']} trainings"
+        return f"{len(run.lines(ROWS))} of {plural(len(run.record['archs']) * run.record['repeats'], 'training')}"
     if run.record["kind"] == "rank":
-        return f"{run.record['result']['n']} networks" if "result" in run.record else ""
+        return plural(run.record["result"]["n"], "network") if "result" in run.record else ""
     if run.record["kind"] == "bilevel" and "result" in run.record:
         return f"{run.record['result']['predicted_ms']:.2f} ms"
     if "result" in run.record:
@@ -60,7 +63,7 @@ def of_search(run: Run) -> tuple[dict[str, Any], Parts]:
     rows = [
         (str(t["best"]), *(said(n, t["values"][n]) for n in objectives), "knee" if t["knee"] else "", t["arch"]) for t in front
     ]
-    table = Table(("best", *objectives, "", "architecture"), rows, whole=("architecture",))
+    table = Table(("best", *objectives, "", "architecture"), rows)
     about = {"supernet": run.record["supernet"], "objectives": objectives, "limits": limits, "evaluated": len(trials)}
     return {**about, "front": front}, [facts(heads), "", table]
 
@@ -78,16 +81,22 @@ def of_retraining(run: Run) -> tuple[dict[str, Any], Parts]:
         data, parts = of_training(run)
         return {**about, **data}, [*parts, run.record["arch"]]
     files = [str(run.path / name) for name in (WEIGHTS, ARCH, LOADER)]
-    test, chosen = result["test_accuracy"], result["best_epoch"] + 1
     heads = {
-        "test accuracy, last epoch": percent(test["last"]),
-        f"test accuracy, epoch {chosen}": f"{percent(test['best'])} (chosen by validation)",
+        **accuracies(result["test_accuracy"], result["best_epoch"]),
         "validation accuracy": percent(result["val_accuracy"]),
         "parameters": f"{result['params']:,.0f}",
         "multiply-adds": f"{result['macs']:,.0f}",
         "network": files[0],
     }
     return {**about, "files": files}, [facts(heads), run.record["arch"]]
+
+
+def accuracies(test: Mapping[str, float], best_epoch: int) -> dict[str, str]:
+    """The test accuracies of a network that was trained from scratch; epochs count from 0."""
+    return {
+        "test accuracy, last epoch": percent(test["last"]),
+        f"test accuracy, epoch {best_epoch + 1}": f"{percent(test['best'])} (chosen by validation)",
+    }
 
 
 def of_table(run: Run) -> tuple[dict[str, Any], Parts]:
@@ -108,7 +117,8 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
     heads = {"latency table": run.record["table"], "epochs": len(log)}
     heads |= {name: f"{last[name]:.4g}" for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in last}
     if starved := last.get("starved"):
-        heads["starved"] = f"{len(starved)} operations were hardly trained: {', '.join(starved[:8])}{' …' * (len(starved) > 8)}"
+        few = f"{', '.join(starved[:8])}{' …' * (len(starved) > 8)}"
+        heads["starved"] = Prose(f"{plural(len(starved), 'operation')} hardly trained: {few}")
     parts: Parts = [facts(heads)]
     if result is not None:
         measured = result["measured_ms"]
@@ -124,7 +134,7 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
             }
         )
         rows = [(f"{r['predicted_ms']:.3f}", f"{r['measured_ms']:.3f}", r["arch"]) for r in result["rounds"]]
-        parts += ["", Table(("predicted ms", "measured ms", "architecture"), rows, whole=("architecture",))] if rows else []
+        parts += ["", Table(("predicted ms", "measured ms", "architecture"), rows)] if rows else []
         parts += ["", result["arch"]]
     return about, parts
 
@@ -145,9 +155,18 @@ def following(run: Run) -> str:
     if run.record["status"] != "done":
         return f"nas runs resume {name}"
     if kind == "table":
-        return f"nas rank --bench {run.record['bench']}"
+        return after_table(run)
     if kind == "supernet":
         return f"nas search {run.record['plan']['method']} --run {name}"
     if kind == "bilevel":
         return f"nas retrain {name}"
     return f"nas retrain {name} --knee" if kind == "search" else f"nas report {name}"
+
+
+def after_table(run: Run) -> str:
+    """What can be done with a table that was made, or the command that writes it again where it was removed."""
+    from nas_suite import tables
+    from nas_suite.pipeline import benches
+
+    path = tables.there().get(run.record["bench"])
+    return f"nas runs resume {handle(run)}" if path is None else benches.following(tables.Table.open(path))[1]

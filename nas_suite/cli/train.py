@@ -21,13 +21,15 @@ from nas_suite.cli.common import (
     RunName,
     Seed,
     Sets,
+    Words,
     complete_data,
     complete_run,
     complete_space,
     example,
+    setting,
 )
 from nas_suite.cli.progress import watching
-from nas_suite.cli.summary import brief, following, summary
+from nas_suite.cli.summary import accuracies, brief, following, summary
 from nas_suite.errors import BadInput
 from nas_suite.run import Run, handle, run_at
 
@@ -90,6 +92,7 @@ def train_supernet(
     own = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "calib_images": calib_images}
     plan = compose(Plan(), recipe, config, sets or (), **names, **own)
     each = images_a_step(plan, "method")
+    pipeline.typed(plan)  # what is wrong with it comes before a word of work
     note(f"training {plan.method} on {plan.space} with {plan.data}")
     with watching("train", "images", each) as progress:
         run = pipeline.train_supernet(plan, out, progress)
@@ -114,7 +117,13 @@ def retrain(
     arch: Architecture = None,
     recipe: Recipe = None,
     config: Config = None,
-    sets: Sets = None,
+    sets: Annotated[
+        Words,
+        setting(
+            "Any setting of retrain, such as retrain.lr=0.05; of a network derived for a latency of space and data too",
+            *("retrain", "space", "data"),
+        ),
+    ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: Lr = None,
@@ -145,6 +154,7 @@ def retrain(
     if origin.record["kind"] == "search" and origin.record["status"] != "done" and arch is None:
         budget = origin.record["plan"]["settings"].get("method", {}).get("budget", "?")
         note(f"{handle(origin)} is not finished: its front is of {len(origin.trials())} of {budget} networks")
+    pipeline.typed(plan)
     note(f"retraining {chosen}")
     with watching("retrain", "images", each) as progress:
         made = pipeline.retrain(origin, plan, chosen, out, progress)
@@ -165,5 +175,9 @@ def evaluate(
     found = run_at(run)
     plan = compose(Plan.from_record(found.record["plan"]), device=device, precision=precision)
     result = pipeline.evaluate(found, plan, arch)
-    accuracies = {f"test accuracy, {name.replace('_', '-')}": percent(a) for name, a in result["test_accuracy"].items()}
-    answer("evaluate", {"run": brief(found), **result}, as_json, [result["arch"], facts(accuracies)])
+    test = result["test_accuracy"]
+    if "one_shot" in test:
+        heads = {"test accuracy, one-shot": percent(test["one_shot"])}
+    else:
+        heads = accuracies(test, found.record["result"]["best_epoch"])
+    answer("evaluate", {"run": brief(found), **result}, as_json, [facts(heads), result["arch"]])

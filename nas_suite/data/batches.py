@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nas_suite.data.images import Images, shuffled
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 SERIAL = 1 << 15
 """Elements below which torch starts no threads. On a busy processor waiting for them can take fifty times as long as
@@ -141,7 +142,7 @@ class Batches:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.seed < 0 or not len(self.images):
             raise BadInput(
-                f"batches need images, a batch size ≥ 1 and a seed ≥ 0, not {len(self.images)} images, "
+                f"batches need images, a batch size ≥ 1 and a seed ≥ 0, not {plural(len(self.images), 'image')}, "
                 f"batch size {self.batch_size}, seed {self.seed}"
             )
 

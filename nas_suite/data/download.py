@@ -1,5 +1,6 @@
 """Official archives from the network: resumed where they broke off, checked, put in place whole or not at all."""
 
+import errno
 import hashlib
 import http.client
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from nas_suite.data.place import data_folder
+from nas_suite.disk import refusal
 from nas_suite.errors import BadInput, Missing, suggest
 
 NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
@@ -135,8 +137,7 @@ def bring(name: str, source: Source, place: Path, mirror: str | None, progress: 
         with FileLock(place / ".lock"):
             fill(place, source, mirror, attempts, progress)
     except OSError as error:
-        reason = error.strerror or error
-        raise BadInput(f"{name} cannot be put into {place} ({reason}): make room, or name another folder (NAS_DATA)") from None
+        raise refusal(place, error, "set NAS_DATA to another folder") from None
     return place
 
 
@@ -169,7 +170,7 @@ def check_room(place: Path, archives: list[Archive]) -> None:
     needed -= sum(part.stat().st_size for part in parts if part.is_file())
     free = shutil.disk_usage(place).free
     if needed > free:
-        raise OSError(f"{needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB free")
+        raise OSError(errno.ENOSPC, f"{needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB free")
 
 
 def fetch(url: str, part: Path, archive: Archive, attempts: Attempts, progress: Callable[[int], None]) -> None:

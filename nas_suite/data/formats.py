@@ -11,6 +11,7 @@ from jaxtyping import Int64, UInt8
 
 from nas_suite.data.images import check_labels
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 RECORD = 1 + 3 * 32 * 32
 """Bytes of one CIFAR-10 image: its label, then 32 × 32 red, green and blue values."""
@@ -56,6 +57,8 @@ def read_mnist(images: Path, labels: Path) -> tuple[UInt8[np.ndarray, "n h w 1"]
     """Images and labels 0 … 9 of a pair of idx files."""
     x, y = read_idx(images, 3), read_idx(labels, 1)
     if len(x) != len(y):
-        raise BadInput(f"{images} holds {len(x):,} images and {labels} {len(y):,} labels: they do not belong together")
+        raise BadInput(
+            f"{images} holds {plural(len(x), 'image')} and {labels} {plural(len(y), 'label')}: they do not belong together"
+        )
     check_labels(str(labels), y, len(x), 10)
     return x[..., None], y.astype(np.int64)

@@ -11,6 +11,7 @@ from jaxtyping import Int64, Integer, Shaped, UInt8
 from torch import Tensor
 
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 CHUNK = 1 << 24
 """Bytes of pixels that are worked on at once, so that memory-mapped images are never read whole into memory."""
@@ -58,7 +59,7 @@ class Images:
         With one seed, fewer images are the first of more images.
         """
         if n < 1:
-            raise BadInput(f"{n} images were asked for; at least 1 is needed")
+            raise BadInput(f"{plural(n, 'image')} asked for; at least 1 is needed")
         if n >= len(self):
             return self
         y = self.y.cpu().numpy()
@@ -113,7 +114,7 @@ def cut(
     short = np.flatnonzero(counts <= parts * size)
     if short.size:
         raise BadInput(
-            f"class {classes[short[0]]!r} has {counts[short[0]]} images, too few to cut {parts} "
+            f"class {classes[short[0]]!r} has {plural(int(counts[short[0]]), 'image')}, too few to cut {parts} "
             f"part{'s'[: parts > 1]} of {fraction:.0%} from them: add images, lower data.val_fraction or leave the class out"
         )
     part = np.minimum(ranks(y, seed) // size[y], parts)
@@ -183,7 +184,7 @@ def check_labels(what: str, y: Shaped[np.ndarray, "..."], n: int, classes: int |
     """The number of classes, `classes` or as found. BadInput unless `y` holds `n` whole numbers in 0 … classes-1;
     where `classes` is None, each of them must occur."""
     if y.ndim != 1 or len(y) != n or y.dtype.kind not in "iu":
-        raise BadInput(f"{what} must hold one whole number for each of {n} images, not {y.dtype} of shape {y.shape}")
+        raise BadInput(f"{what} must hold one whole number for each of {plural(n, 'image')}, not {y.dtype} of shape {y.shape}")
     known = np.unique(y)
     if not known.size or known[0] < 0 or (classes is not None and known[-1] >= classes):
         found = "no labels" if not known.size else f"label {known[0] if known[0] < 0 else known[-1]}"

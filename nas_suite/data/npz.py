@@ -72,6 +72,9 @@ class Npz(DataSet):
         names = arrays.classes()
         y = {"train": arrays.labels(given["train"], None if names is None else len(names))}
         classes = names or tuple(str(label) for label in range(int(y["train"].max()) + 1))
+        if len(found := np.unique(y["train"])) < 2:
+            what = f"y{given['train'][1:]} in {arrays.file} holds one class, {classes[found[0]]!r}"
+            raise BadInput(f"{what}; a network needs two at least")
         y |= {split: arrays.labels(x, len(classes)) for split, x in given.items() if split != "train"}
         rows = {split: Rows(x, np.arange(len(y[split])), y[split]) for split, x in given.items()}
         lacking = [split for split in ("val", "test") if split not in given]

@@ -15,6 +15,7 @@ from nas_suite.data import store
 from nas_suite.data.images import cut, shuffled
 from nas_suite.data.sets import DataSet
 from nas_suite.errors import BadInput
+from nas_suite.words import plural
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 ORIENTATION = 0x0112
@@ -122,6 +123,6 @@ def decoded(
     if broken:
         file, error = min(broken, key=lambda pair: pair[0])
         raise BadInput(
-            f"{len(broken)} of {len(files)} images in {root} cannot be read, such as {file} "
-            f"({str(error).replace(str(root / file), 'it')}): replace or remove them"
+            f"{len(broken)} of {plural(len(files), 'image')} in {root} cannot be read, such as {file} "
+            f"({str(error).replace(str(root / file), str(file))}): replace or remove them"
         )

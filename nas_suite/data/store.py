@@ -1,5 +1,6 @@
 """Stores: decoded images in one mapped file under the data folder, written whole or not at all."""
 
+import errno
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ from jaxtyping import Integer, UInt8
 
 from nas_suite.data.images import Images, Splits, assemble, fingerprint, moments
 from nas_suite.data.place import data_folder
-from nas_suite.errors import BadInput
+from nas_suite.disk import refusal
 
 LARGE = 1 << 30
 """Bytes of pixels above which a split stays in its file, mapped, instead of being read into memory."""
@@ -87,10 +88,7 @@ def stored(name: str, content: Callable[[], Content]) -> Store:
                 finally:
                     shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
-        raise BadInput(
-            f"decoded images cannot be stored in {folder.parent} ({error.strerror or error}): make room there, "
-            "or set NAS_DATA to a folder that can be written"
-        ) from None
+        raise refusal(folder, error, "set NAS_DATA to another folder") from None
     return Store(folder)
 
 
@@ -100,7 +98,7 @@ def write(folder: Path, content: Content) -> None:
     shape = (len(labels), *content.shape)
     free = shutil.disk_usage(folder).free
     if math.prod(shape) > free:
-        raise OSError(f"{math.prod(shape):,} bytes are needed and {free:,} free")
+        raise OSError(errno.ENOSPC, f"{math.prod(shape):,} bytes are needed and {free:,} free")
     with (folder / "pixels.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for chunk in content.chunks:

@@ -15,18 +15,20 @@ from nas_suite.importers import Progress
 from nas_suite.space import Arch
 from nas_suite.spaces.macro import Macro
 from nas_suite.tables import Column, Draft, accuracy
+from nas_suite.words import plural
 
 EPOCHS = 50  # of each training (train/train.py)
 REPEATS = 3
 FIELDS = ("test_acc", "mean_acc", "params", "flops")
-CSV = ("arch", *(f"acc{at}" for at in range(REPEATS)), *FIELDS[1:])
+REPEATED = tuple(f"acc{at}" for at in range(REPEATS))
+CSV = ("arch", *REPEATED, *FIELDS[1:])
 XZ = b"\xfd7zXZ\0"
 CLOSE = 0.01  # percentage points; between a mean and what a file that rounds says it is
 ACCURACY = accuracy("cifar10", "test", EPOCHS, "three trainings, of each the best test accuracy of an epoch")
 PARAMS = Column("params", "parameters")
 MACS = Column("macs", "multiply-adds", "of convolutions and linear layers; `flops` in the file")
 Told = tuple[str, str, Mapping[str, Any]]
-"""Where a row stands, how its network is spelt, its fields as in the JSON file."""
+"""Where a row stands, how its network is spelt, its fields as the file names them."""
 
 
 def read(file: Path, partial: bool, progress: Progress) -> Draft:
@@ -105,19 +107,20 @@ def from_csv(file: Path, text: str) -> Iterator[Told]:
         raise foreign(file, f"it is neither a JSON object nor a CSV with a column {lacking[0]}")
     for number, line in enumerate(lines, start=2):
         if len(line) != len(header):
-            raise BadInput(f"{file}, line {number}: {len(line)} fields, not {len(header)}; it is cut short or damaged")
+            raise BadInput(
+                f"{file}, line {number}: {plural(len(line), 'field')}, not {len(header)}; it is cut short or damaged"
+            )
         fields = dict(zip(header, line, strict=True))
-        yield f"line {number}", fields["arch"], {**fields, "test_acc": [fields[f"acc{at}"] for at in range(REPEATS)]}
+        yield f"line {number}", fields["arch"], fields
 
 
 def figures(fields: Mapping[str, Any]) -> list[float]:
     """The accuracies in percent, parameters and multiply-adds of a row; BadInput where they cannot be."""
-    accuracies = fields["test_acc"]
-    if not isinstance(accuracies, list) or len(accuracies) != REPEATS:
-        raise BadInput(f"test_acc is {accuracies!r}, not {REPEATS} accuracies")
-    values = [number("test_acc", value) for value in accuracies]
-    if outside := [value for value in values if not 0 <= value <= 100]:
-        raise BadInput(f"test_acc has {outside[0]:g}, which is no percentage")
+    told = accuracies(fields)
+    values = [number(name, value) for name, value in told]
+    for (name, _), value in zip(told, values, strict=True):
+        if not 0 <= value <= 100:
+            raise BadInput(f"{name} has {value:g}, which is no percentage")
     mean = number("mean_acc", fields["mean_acc"])
     if abs(mean - sum(values) / REPEATS) > CLOSE:
         raise BadInput(f"mean_acc is {mean:g}, but the mean of its accuracies is {sum(values) / REPEATS:g}")
@@ -125,6 +128,16 @@ def figures(fields: Mapping[str, Any]) -> list[float]:
     if not all(cost > 0 and cost.is_integer() for cost in costs):
         raise BadInput(f"params and flops are {costs[0]:g} and {costs[1]:g}, not positive whole numbers")
     return [*values, *costs]
+
+
+def accuracies(fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The accuracies of a row as its file names them: columns of a CSV, one list in JSON."""
+    if REPEATED[0] in fields:
+        return [(name, fields[name]) for name in REPEATED]
+    found = fields[FIELDS[0]]
+    if not isinstance(found, list) or len(found) != REPEATS:
+        raise BadInput(f"{FIELDS[0]} is {found!r}, not {REPEATS} accuracies")
+    return [(FIELDS[0], value) for value in found]
 
 
 def number(name: str, value: Any) -> float:

@@ -19,6 +19,7 @@ from nas_suite.errors import BadInput
 from nas_suite.importers import Progress
 from nas_suite.importers.tfrecord import I64, LEN, VARINT, fields, records
 from nas_suite.tables import Column, Draft, accuracy
+from nas_suite.words import plural
 
 DATA = "cifar10"
 CELLS, REPEATS = 423_624, 3
@@ -82,7 +83,7 @@ def decoded(data: bytes) -> Record:
         raise BadInput("it is no list of a hash, epochs, a matrix, operations and metrics")
     name, epochs, matrix, ops, metrics = said
     if epochs not in BUDGETS[-1]:
-        raise BadInput(f"it tells of {epochs} epochs; there are: {', '.join(map(str, BUDGETS[-1]))}")
+        raise BadInput(f"it tells of {plural(epochs, 'epoch')}; there are: {', '.join(map(str, BUDGETS[-1]))}")
     try:
         key, message = bytes.fromhex(name), binascii.a2b_base64(metrics.replace("\n", ""), strict_mode=True)
     except ValueError:
@@ -96,9 +97,9 @@ def decoded(data: bytes) -> Record:
         elif tag == PARAMETERS:
             parameters = value
     if len(evaluations) != 3:
-        raise BadInput(f"it has {len(evaluations)} evaluations, not 3")
+        raise BadInput(f"it has {plural(len(evaluations), 'evaluation')}, not 3")
     if not 0 < parameters < 1 << 31:
-        raise BadInput(f"its network has {parameters} parameters")
+        raise BadInput(f"its network has {plural(parameters, 'parameter')}")
     return Record(key, epochs, matrix, ops, parameters, evaluations[1] + evaluations[2])
 
 

@@ -81,9 +81,15 @@ def draft(where: str, found: Found, partial: bool) -> Draft:
         raise BadInput(f"{where} is not whole: {lacking}; get it again, or take what there is as a partial table (--partial)")
     return Draft(
         "nb201", "nasbench201", archs, (*found.columns, numbers(archs)), found.version,
-        about="NAS-Bench-201: 15,625 cells trained on CIFAR-10, CIFAR-100 and ImageNet16-120 (Dong and Yang, ICLR 2020)",
+        about=f"NAS-Bench-201 (Dong and Yang, ICLR 2020): {len(archs):,} cells trained on {held(found.columns)}",
         source=found.source, licence=found.licence, partial=bool(lacking),
     )  # fmt: skip
+
+
+def held(columns: Sequence[Row]) -> str:
+    """The data sets that there are accuracies of, in words."""
+    *most, last = dict.fromkeys(column.data for column, _ in columns if column.split) or ("no data set",)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def lacks(found: Found) -> str:

@@ -16,6 +16,7 @@ from nas_suite.errors import BadInput
 from nas_suite.latency.noise import BELIEVED
 from nas_suite.rank import tau
 from nas_suite.space import Arch
+from nas_suite.words import plural
 
 TimeNetwork: TypeAlias = Callable[[Arch], float]
 """The latency of a whole network, ms."""
@@ -77,7 +78,7 @@ def check(cost: Cost, time_network: TimeNetwork, networks: int, seed: int, stric
     """Measures random networks of the cost's space, each several times and all in shuffled order. `cost` is the table's without
     its fit. Where `strict`, a machine that is too noisy is refused before they are measured."""
     if networks < FEWEST:
-        raise BadInput(f"{networks} networks are too few to judge a fit by; at least {FEWEST} are measured")
+        raise BadInput(f"too few to judge a fit by: {plural(networks, 'network')}; at least {FEWEST} are measured")
     space, rng = cost.space, random.Random(seed)
     archs: list[Arch] = []
     while len(archs) < networks:

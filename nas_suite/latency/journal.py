@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from nas_suite.disk import PART, repair_tail, writing
 from nas_suite.errors import BadInput
 from nas_suite.latency.noise import MOVED, Noise
-from nas_suite.latency.shelf import made
+from nas_suite.latency.shelf import instead, made
 from nas_suite.latency.timer import Reading
 
 STARTS = 3
@@ -63,7 +63,7 @@ class Journal:
                 journal.apply(line)
                 journal.before = line["spent"]
         else:
-            with writing(path.parent):
+            with writing(path, instead(path.parent)):
                 path.write_text(json.dumps({"request": request}) + "\n")
         return journal
 
@@ -87,7 +87,7 @@ class Journal:
         self.put({"reference_ms": ms, "leg": verdict}, durable=True)
 
     def put(self, line: dict[str, Any], durable: bool) -> None:
-        with writing(self.path.parent), open(self.path, "a") as file:
+        with writing(self.path, instead(self.path.parent)), open(self.path, "a") as file:
             file.write(json.dumps({**line, "spent": self.spent}) + "\n")
             if durable:
                 file.flush()

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Lt
 
+from nas_suite.words import plural
+
 MOVED = 0.03
 """A reference block whose latency moves by more than this share shows that what was measured meanwhile drifted."""
 SETTLED = 0.02
@@ -39,7 +41,7 @@ class Noise:
         """In words, why the table is not to be believed; nothing where it is."""
         found = []
         if self.kept:
-            found.append(f"the reference block moved by up to {self.moved:.0%}, {self.kept} points were kept all the same")
+            found.append(f"the reference block moved by up to {self.moved:.0%}, {plural(self.kept, 'point')} kept all the same")
         if self.unsettled > UNSETTLED:
             found.append(f"{self.unsettled:.0%} of the points did not settle")
         if self.waited > WAITED:

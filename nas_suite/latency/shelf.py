@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_suite.data.place import data_folder
+from nas_suite.disk import ELSEWHERE, writing
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.latency.conditions import Conditions, agreed
 
@@ -24,10 +25,13 @@ def folder() -> Path:
 
 def made(place: Path) -> None:
     """Makes a folder for tables where it is not there; BadInput where that cannot be."""
-    try:
+    with writing(place, instead(place)):
         place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"cannot make the folder {place}: {error.strerror or error}; choose another --out") from None
+
+
+def instead(place: Path) -> str:
+    """Where else tables could go than into a folder, in words."""
+    return f"set NAS_DATA to another folder than {data_folder()}, or {ELSEWHERE}" if place == folder() else ELSEWHERE
 
 
 def names() -> list[str]:

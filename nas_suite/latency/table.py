@@ -20,6 +20,7 @@ from nas_suite.errors import BadInput
 from nas_suite.latency.conditions import Conditions
 from nas_suite.latency.noise import Noise
 from nas_suite.space import Block, SearchSpace
+from nas_suite.words import plural
 
 KIND: Literal["nas_suite latency table"] = "nas_suite latency table"
 SCHEMA: Literal[1] = 1
@@ -56,7 +57,7 @@ class Curve:
             raise ValueError("widths do not ascend")
         for values in (self.ms, self.spread_ms, self.runs):
             if values is not None and len(values) != len(self.widths):
-                raise ValueError(f"{len(self.widths)} widths have {len(values)} values")
+                raise ValueError(f"{plural(len(self.widths), 'width')} have {plural(len(values), 'value')}")
 
     @cached_property
     def rising(self) -> Float[np.ndarray, " w"]:

@@ -237,7 +237,8 @@ class TFNAS(Method):
             return self.target.likeliest(self.beliefs), []
         choice = self.target.nearest(self.beliefs) if last else self.target.likeliest(self.beliefs)
         self.widths, scaled = self.target.scaled(choice, self.widths)
-        chosen = [(at, op) for _, at, op in self.target.running(choice)]
+        space = self.target.space
+        chosen = [(at, op) for _, at, op in self.target.running(choice) if space.widths(at, op)]
         self.supernet.sort(chosen, {p: [m] for p, m in momenta(self.descent.optimizer).items()})
         return choice, list(scaled.trace)
 

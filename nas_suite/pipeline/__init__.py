@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import nn
 
-from nas_suite.artefact import load_network
+from nas_suite.artefact import load_network, whole_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making
-from nas_suite.pipeline.ranking import Request, rank_networks, resume_ranking
+from nas_suite.pipeline.ranking import Request, check, check_estimators, rank_networks, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
 from nas_suite.pipeline.searching import choose, continue_search, front, search_supernet
 from nas_suite.pipeline.setting import build, check_ground, environment, prepare, prepare_on, priced, space_of, table_of, typed
@@ -19,12 +19,15 @@ from nas_suite.pipeline.training import continue_supernet, train_supernet, train
 from nas_suite.plan import Plan
 from nas_suite.run import Run
 from nas_suite.spaces import SPACES
+from nas_suite.tables import there
 
 __all__ = [
     "Request",
     "Round",
     "bench",
     "build",
+    "check",
+    "check_estimators",
     "check_ground",
     "choose",
     "derive",
@@ -48,10 +51,12 @@ __all__ = [
 
 
 def resume(run: Run, progress: Progress = silent) -> Run:
-    """Goes on with a run of any kind from its last saved state; a finished one that is whole is returned as it is."""
-    if run.record["status"] == "done" and intact(run):
-        return run
+    """Goes on with a run of any kind from its last saved state; a finished one that is whole is returned as it is, a table
+    that was removed is written again from the rows of its run."""
     kind = run.record["kind"]
+    there_still = kind != "table" or run.record["bench"] in there()
+    if run.record["status"] == "done" and intact(run) and whole_network(run) and there_still:
+        return run
     if kind == "rank":
         return resume_ranking(run, progress)
     plan = Plan.from_record(run.record["plan"])

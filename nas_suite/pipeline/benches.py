@@ -10,9 +10,11 @@ from nas_suite import tables
 from nas_suite.data.download import Archive, Attempts, Source, bring, size_at
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.importers import PUBLISHED, Progress, Published, published
-from nas_suite.pipeline.field import bench, space_of_table
+from nas_suite.pipeline.field import bench, field, space_of_table
+from nas_suite.run import quoted
 from nas_suite.space import Arch
 from nas_suite.tables import Table
+from nas_suite.words import plural
 
 
 def unseen(done: int, total: int) -> None:
@@ -46,7 +48,8 @@ def described(name: str) -> dict[str, Any]:
         {**column, "repeats": (table.manifest["files"][table.columns[column["name"]].file]["shape"] + [1])[1]}
         for column in table.manifest["columns"]
     ]
-    return {**about, "where": str(table.path), "metric": default(table), "columns": columns}
+    networks = space_of_table(table).size()
+    return {**about, "where": str(table.path), "metric": default(table), "columns": columns, "space_size": networks}
 
 
 def default(table: Table) -> str | None:
@@ -54,6 +57,20 @@ def default(table: Table) -> str | None:
         return table.metric().name
     except BadInput:
         return None
+
+
+def following(table: Table) -> tuple[str, str]:
+    """What a table lacks to be ranked, nothing where it can be; and the command that goes on with it: its ranking by the
+    metric that is meant first, or else by the first that can be ranked, or a look into it."""
+    name, lacking = quoted(table.name), ""
+    for metric in ([""] if default(table) else []) + [*table.columns]:
+        try:
+            field(table, metric)
+        except BadInput as error:
+            lacking = lacking or str(error)
+            continue
+        return "", f"nas rank --bench {name}" + (f" --metric {quoted(metric)}" if metric else "")
+    return lacking, f"nas bench info {name}"
 
 
 @dataclass(frozen=True)
@@ -85,8 +102,7 @@ class Download:
 def download(name: str, file: str | None = None, mirror: str | None = None) -> Download:
     """What `get` would bring: the preferred file, or the one that is named. Missing says what to bring by hand where there is
     no way to it."""
-    about = published(name)
-    tables.free(name)
+    about = official(name)
     if file is not None and file not in about.downloads:
         raise BadInput(f"{name} has no file {file!r} to download{suggest(file, about.downloads)}")
     if not about.downloads:
@@ -113,6 +129,17 @@ def get(wanted: Download, progress: Progress = unseen, attempts: Attempts | None
     return table
 
 
+def official(name: str) -> Published:
+    """A published benchmark that is to be brought; BadInput where it is none, or where its table is here already."""
+    if name in tables.there() and name not in PUBLISHED:
+        path = tables.there()[name]
+        how = "comes with the package" if path.parent == tables.shipped() else f"was made on this machine ({path})"
+        raise BadInput(f"{name} {how} and needs neither get nor import: nas bench info {quoted(name)} shows it")
+    about = published(name)
+    tables.free(name)
+    return about
+
+
 def by_hand(about: Published) -> str:
     files = " or ".join(original.file for original in about.files)
     return f"{files} from {about.home}: nas bench import {about.name} FILE"
@@ -120,8 +147,7 @@ def by_hand(about: Published) -> str:
 
 def take(name: str, file: Path, partial: bool = False, progress: Progress = unseen) -> Table:
     """Imports a published benchmark's file; BadInput where it is none of them, and no table is left behind."""
-    about = published(name)
-    tables.free(name)
+    about = official(name)
     if not file.exists():
         raise BadInput(f"there is no {file}; bring {by_hand(about)}")
     return tables.write(about.read(file, partial, progress))
@@ -135,7 +161,7 @@ def queried(name: str, text: str) -> dict[str, Any]:
     spellings: Iterable[Arch | None] = (arch, space.canonical(arch))
     row = next((row for a in spellings if a is not None and (row := table.find(a)) is not None), None)
     if row is None:
-        raise BadInput(f"{name} has no {space.describe(arch)}: it holds {len(table):,} networks of {table.space}")
+        raise BadInput(f"{name} has no {space.describe(arch)}: it holds {plural(len(table), 'network')} of {table.space}")
     values: dict[str, Any] = {}
     for column in table.columns.values():
         value = table.values(column.name)[row]

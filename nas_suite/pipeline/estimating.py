@@ -7,22 +7,26 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nas_suite.cost import COSTS, cost
+from nas_suite.data.download import SOURCES
 from nas_suite.errors import BadInput, suggest
 from nas_suite.ground import basis, check_basis, check_finished
 from nas_suite.pipeline import probing
-from nas_suite.pipeline.field import Field, bench, space_of_table
+from nas_suite.pipeline.field import Field, bench, space_of_table, unlike
 from nas_suite.pipeline.setting import space_of
 from nas_suite.pipeline.training import trained
 from nas_suite.plan import Plan
 from nas_suite.proxies import PROXIES
 from nas_suite.run import Run, all_runs, run_at
 from nas_suite.space import SearchSpace
+from nas_suite.tables import Column, Table
 
 BASELINES = ("params", "macs", "depth")
 """What every estimator must beat to be worth its cost."""
+NAMED = 5  # runs that a remark lists
 
 Score: TypeAlias = Callable[[Sequence[int]], Sequence[float]]
-"""Scores of networks by their place in the field; the higher the better, NaN where there is none."""
+"""Guesses of networks by their place in the field, NaN where there is none. All are read as guesses of the metric: the larger
+the guess, the larger the metric, whether more of that is better or less."""
 
 
 def fine(field: Field) -> None:
@@ -47,12 +51,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Estimator:
-    """One entry of a ranking: the mean score of its sources, which are the seeds of one method where they are several."""
+    """One entry of a ranking: the mean score of its sources, which are the seeds of one method where they are several.
+    `accurate` says that it guesses how accurate a network is, and no count or cost."""
 
     name: str
     kind: str
     sources: tuple[Source, ...]
     training_seconds: float = 0.0
+    accurate: bool = False
 
 
 def estimator(name: str) -> Estimator:
@@ -62,31 +68,38 @@ def estimator(name: str) -> Estimator:
     if name in PROXIES:
         begin, check = partial(probing.probe, name), partial(probing.check, name)
         source = Source(name, begin, quick=False, check=check, sees=PROXIES[name].needs != "nothing")
-        return Estimator(name, "proxy", (source,))
+        return Estimator(name, "proxy", (source,), accurate=True)
     if ":" in name:
-        begin = partial(column, name)
-        return Estimator(name, "column", (Source(name, begin, check=lambda field: void(begin(field))),))
+        begin, (_, of) = partial(column, name), column_of(name)
+        source = Source(name, begin, check=lambda field: void(begin(field)))
+        return Estimator(name, "column", (source,), accurate=of.goal == "max")
     known = suggest(name, [*BASELINES, *PROXIES, "BENCH:METRIC"], most=40)
     raise BadInput(f"unknown estimator {name!r}{known}; runs are given with --run")
 
 
 def baseline(name: str, field: Field) -> Score:
-    """The network's cost or depth: larger is taken for better."""
+    """The network's cost or depth."""
     count: Callable[[Any], float] = cost(name, field.space).total if name in COSTS else field.space.depth
-    return lambda places: [field.sign * float(count(field.native(at))) for at in places]
+    return lambda places: [float(count(field.native(at))) for at in places]
+
+
+def column_of(name: str) -> tuple[Table, Column]:
+    """What `BENCH:METRIC` means."""
+    other, _, metric = name.partition(":")
+    table = bench(other)
+    return table, table.metric(metric)
 
 
 def column(name: str, field: Field) -> Score:
     """What another benchmark, or another column of the same, says of the same networks."""
-    other, _, metric = name.partition(":")
-    table = bench(other)
+    table, of = column_of(name)
     if [v.labels for v in space_of_table(table).variables] != [v.labels for v in field.space.variables]:
-        raise BadInput(f"{name}: {other} holds networks of {table.space}, not of {field.table.space}")
-    means = table.means(table.metric(metric).name)
+        raise BadInput(f"{name}: {table.name} holds networks of {table.space}, not of {field.table.space}")
+    means = table.means(of.name)
 
     def score(places: Sequence[int]) -> list[float]:
         rows = [table.find(field.native(at)) for at in places]
-        return [float("nan") if row is None else field.sign * float(means[row]) for row in rows]
+        return [float("nan") if row is None else float(means[row]) for row in rows]
 
     return score
 
@@ -101,7 +114,7 @@ def of_runs(runs: Sequence[Run]) -> Iterator[Estimator]:
     for group in groups.values():
         name = group[0].name if len(group) == 1 else f"{group[0].name} ×{len(group)}"
         seconds = sum(line.get("seconds", 0.0) for run in group for line in run.epochs())
-        yield Estimator(name, group[0].record["plan"]["method"], tuple(map(source, group)), seconds)
+        yield Estimator(name, group[0].record["plan"]["method"], tuple(map(source, group)), seconds, accurate=True)
 
 
 def check_supernet(run: Run) -> None:
@@ -122,28 +135,75 @@ def source(run: Run) -> Source:
     return Source(run.name, begin, quick=False)
 
 
-def own_space(runs: Sequence[Run]) -> SearchSpace | None:
-    """The space that runs score in; None where there are none. BadInput where they are of several."""
-    spaces = [(run, space_of(Plan.from_record(run.record["plan"]))) for run in runs]
-    for run, space in spaces[1:]:
-        if [v.labels for v in space.variables] != [v.labels for v in spaces[0][1].variables]:
-            raise BadInput(f"{run.name} is of another space than {spaces[0][0].name}; rank them one after the other")
-    return spaces[0][1] if spaces else None
+def own_space(runs: Sequence[Run]) -> tuple[SearchSpace | None, str]:
+    """The space that runs score in, None where there are none, and whose it is; BadInput where they are of several."""
+    spaces = [space_of(Plan.from_record(run.record["plan"])) for run in runs]
+    whose = [f"{run.record['plan']['space']}, the space of run {run.name}" for run in runs]
+    for space, said in zip(spaces[1:], whose[1:], strict=True):
+        if [v.labels for v in space.variables] != [v.labels for v in spaces[0].variables]:
+            apart = unlike(space, spaces[0])
+            raise BadInput(f"{said}, and {whose[0]}, are not one{apart}; rank their runs one after the other")
+    return (spaces[0], whose[0]) if spaces else (None, "")
 
 
-def fitting(table_space: str, space: SearchSpace) -> list[Run]:
-    """The finished supernets under the folder of runs whose space is the benchmark's."""
-    labels = [v.labels for v in space.variables]
+def fitting(table: Table, metric: Column) -> tuple[list[Run], str]:
+    """The finished supernets under the folder of runs that a metric can judge: of the benchmark's space, and trained on the
+    metric's data; none where it is a cost, for they guess accuracies. In words: which of that space were left out, and why."""
+    labels = [v.labels for v in space_of_table(table).variables]
     found = []
     for run in all_runs():
         plan = run.record["plan"]
-        if (run.record["kind"], run.record["status"], plan["space"]) == ("supernet", "done", table_space):
+        if (run.record["kind"], run.record["status"], plan["space"]) == ("supernet", "done", table.space):
             try:
                 if [v.labels for v in space_of(Plan.from_record(plan)).variables] == labels:
                     found.append(run)
             except BadInput:
                 continue
-    return found
+    if metric.goal == "min":
+        why, others = f"supernets guess accuracies, and {metric.name} is a cost", {run.name: run.name for run in found}
+    else:
+        why = f"trained on other data than {metric.name} is of ({judged_on(table, metric)})"
+        others = {run.name: f"{run.name} ({data})" for run, data in strangers(found, table, metric)}
+    said = f"left out, {why}: {listed([*others.values()])}; --run takes one all the same" if others else ""
+    return [run for run in found if run.name not in others], said
+
+
+def strangers(runs: Sequence[Run], table: Table, metric: Column) -> list[tuple[Run, str]]:
+    """The runs that were trained on other data than a metric's, each with its own; none where the metric is of no data."""
+    wanted = judged_on(table, metric)
+    pairs = [(run, images_of(run.record["plan"])) for run in runs]
+    return [(run, data) for run, data in pairs if wanted and data != wanted]
+
+
+def judged_on(table: Table, metric: Column) -> str:
+    """The data of a metric, or else of its table's first accuracy, as `images_of` tells them."""
+    data = metric.data or next((column.data for column in table.columns.values() if column.data), "")
+    plan = table.manifest.get("plan", {})
+    return images_of(plan) if plan.get("data") == data else data
+
+
+def images_of(plan: Mapping[str, Any]) -> str:
+    """A plan's data set; of a user's own images also where they lie."""
+    name, path = plan["data"], plan["settings"].get("data", {}).get("path")
+    return name if name in SOURCES or not path else f"{name} {path}"
+
+
+def cautions(runs: Sequence[Run], judged: Sequence[Estimator], table: Table, metric: Column) -> list[str]:
+    """What is to be borne in mind of estimators that were asked for: other data, or guesses of accuracy beside a cost."""
+    of = judged_on(table, metric)
+    said = [f"{run.name} was trained on {data}; {metric.name} is of {of}" for run, data in strangers(runs, table, metric)]
+    accurate = [e.name for e in judged if e.accurate]
+    if metric.goal == "min" and accurate:
+        said.append(
+            f"{metric.name} is a cost, of which less is better, but guesses of accuracy are compared with it "
+            f"({listed(accurate)}): a tau above 0 says that what they deem better costs more"
+        )
+    return said
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names, and how many they are where these are not all."""
+    return ", ".join(names[:NAMED]) + (f", … ({len(names)} in all)" if len(names) > NAMED else "")
 
 
 def recorded(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -15,10 +15,13 @@ from nas_suite.cells import CellSpace
 from nas_suite.data.images import shuffled
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.importers import PUBLISHED
+from nas_suite.plan import FIT
 from nas_suite.rank import FEWEST, Truth
+from nas_suite.registry import values_of
 from nas_suite.space import Arch, SearchSpace, SupernetSpace
 from nas_suite.spaces import SPACES
 from nas_suite.tables import ARCHS, Column, Table, there
+from nas_suite.words import plural
 
 Protocol = Literal["clean", "paper"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
@@ -96,6 +99,7 @@ class Field:
             "truth": files[self.metric.file]["sha256"], "archs": files[ARCHS]["sha256"],
             "rows": hashlib.sha256(np.ascontiguousarray(self.rows, "<i8").tobytes()).hexdigest(),
         }  # fmt: skip
+        about |= {} if self.metric.goal == "max" else {"goal": self.metric.goal}
         about |= {} if self.protocol == "clean" else {"spellings": [list(arch) for arch in self.archs], "seed": self.seed}
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -105,12 +109,12 @@ class Field:
 
 def field(
     table: Table, metric: str = "", own: SearchSpace | None = None, sample: int | None = SAMPLE,
-    protocol: Protocol = "clean", seed: int = 0,
+    protocol: Protocol = "clean", seed: int = 0, whose: str = "",
 ) -> Field:  # fmt: skip
     """The networks of a table that have a truth and stand in `own` (None: the table's space): a seeded sample of them, all
-    where `sample` is None. BadInput where they are fewer than can be ranked."""
+    where `sample` is None; `whose` says whose space `own` is. BadInput where they are fewer than can be ranked."""
     column, space = table.metric(metric), space_of_table(table)
-    spelt = correspondence(table, space, own or space)
+    spelt = correspondence(table, space, own or space, whose)
     known = np.isfinite(table.means(column.name))
     rows = np.flatnonzero(known) if spelt is None else np.array([row for row in spelt if known[row]], np.int64)
     if protocol == "paper":
@@ -124,14 +128,22 @@ def field(
         archs = [canonical(space, table.arch(row)) if spelt is None else spelt[row] for row in rows.tolist()]
         found = Field(table, column, space, own or space, rows, archs, protocol, seed)
     least = FEWEST + (DROPPED if protocol == "paper" else 0)
-    few = len(found) < least or found.distinct < FEWEST
-    if few:
-        what = f"{len(found)} networks, {found.distinct} of them distinct" if len(found) else "no network"
-        raise BadInput(
-            f"{table.name} has {what}, with a {column.name} in that selection; a ranking needs {least}, {FEWEST} of them "
-            "distinct: ask for a larger --sample or another --metric"
-        )
+    if len(found) < least or found.distinct < FEWEST:
+        raise too_few(found, least)
     return found
+
+
+def too_few(found: Field, least: int) -> BadInput:
+    """How many networks there are of how many that a ranking needs, and where more could come from."""
+    table, n = found.table, len(found)
+    known = int(np.isfinite(table.means(found.metric.name)).sum())
+    what = f"{plural(n, 'network')}, {found.distinct} of them distinct," if n else "no network"
+    what += f" with a {found.metric.name}" + (f" among those of the {known:,} that were asked for" if n < known else "")
+    more = (
+        "a larger --sample" if n < known else "a larger table (bench make with a larger --sample, bench import of a whole file)"
+    )
+    wanted = f"{least}, {FEWEST} of them distinct" if least > FEWEST else f"{FEWEST} distinct ones"
+    return BadInput(f"{table.name} has {what}; a ranking needs {wanted}: {more}, or another --metric")
 
 
 def canonical(space: SearchSpace, arch: Arch) -> Arch:
@@ -139,14 +151,23 @@ def canonical(space: SearchSpace, arch: Arch) -> Arch:
     return space.canonical(arch) or arch
 
 
-def correspondence(table: Table, space: SearchSpace, own: SearchSpace) -> Mapping[int, Arch] | None:
+def unlike(space: SearchSpace, other: SearchSpace) -> str:
+    """The settings in which two spaces of one name differ, in words; nothing where they are of different names."""
+    if type(space) is not type(other):
+        return ""
+    pairs = {name: (value, values_of(other)[name]) for name, value in values_of(space).items()}
+    apart = [f"{name} = {one!r}, not {two!r}" for name, (one, two) in pairs.items() if one != two and name not in FIT]
+    return f" ({', '.join(apart)})" if apart else ""
+
+
+def correspondence(table: Table, space: SearchSpace, own: SearchSpace, whose: str = "") -> Mapping[int, Arch] | None:
     """Row to architecture of `own`, by their cells where the spaces differ; None where both spell alike."""
     if [v.labels for v in space.variables] == [v.labels for v in own.variables]:
         return None
     if not (isinstance(space, CellSpace) and isinstance(own, CellSpace)):
         raise BadInput(
-            f"{table.name} holds networks of {table.space}, not of the space that is to be ranked; "
-            "give runs of that space, or a benchmark of theirs (nas bench list)"
+            f"{table.name} holds networks of {table.space}{unlike(space, own)}, not of {whose or type(own).__name__}: "
+            f"give a run of {table.space}, or a benchmark of the run's space (nas bench list)"
         )
     found = {}
     for arch in own.everything():

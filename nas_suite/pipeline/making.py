@@ -15,14 +15,19 @@ import numpy as np
 
 from nas_suite import tables
 from nas_suite.cost import COSTS, cost
+from nas_suite.data import DATA
 from nas_suite.engine import Progress, Signals, fit, silent
 from nas_suite.errors import BadInput
 from nas_suite.pipeline.retraining import standalone
 from nas_suite.pipeline.setting import Setting, new_run, prepare, prepare_on, work
-from nas_suite.plan import Plan
+from nas_suite.plan import FIT, Plan, compose
+from nas_suite.registry import checked, defaults, typed_as
 from nas_suite.run import ROWS, Run, quoted
 from nas_suite.space import SearchSpace
+from nas_suite.spaces import SPACES
+from nas_suite.standalone import Recipe
 from nas_suite.tables import Column, Draft, accuracy
+from nas_suite.words import plural
 from nas_suite.workers import Done, evaluate
 
 MOST = 100_000  # networks that are trained without being a sample
@@ -46,7 +51,9 @@ def make(name: str, plan: Plan, repeats: int, sample: int | None, workers: int, 
     tables.free(name)
     setting = prepare(plan)
     archs = chosen(setting.space, sample, plan.seed)
-    run = new_run("table", f"table_{name}", setting, out, bench=name, repeats=repeats, archs=archs, workers=workers)
+    run = new_run(
+        "table", f"table_{name}", setting, out, bench=name, repeats=repeats, sample=sample, archs=archs, workers=workers
+    )
     return continue_making(run, setting, progress)
 
 
@@ -147,7 +154,8 @@ def draft(run: Run, setting: Setting, rows: Sequence[Mapping[str, Any]]) -> Draf
         "environment": run.record["environment"],
         "command": command(run),
     }
-    about = f"{len(archs)} networks of {plan.space} trained on {plan.data} for {epochs} epochs, {run.record['repeats']} times"
+    effort = f"{plural(epochs, 'epoch')}, {plural(run.record['repeats'], 'time')}"
+    about = f"{plural(len(archs), 'network')} of {plan.space} trained on {plan.data} for {effort}"
     version = run.record["created"][:10]
     return Draft(
         run.record["bench"], plan.space, np.array(parsed), columns, version, settings["space"], about,
@@ -156,10 +164,26 @@ def draft(run: Run, setting: Setting, rows: Sequence[Mapping[str, Any]]) -> Draf
 
 
 def command(run: Run) -> str:
-    """The command that makes such a table again; its settings are those of the manifest's plan."""
-    plan = run.record["plan"]
-    origin = f"--recipe {plan['recipe']}" if plan["recipe"] else f"--space {plan['space']} --data {plan['data']}"
-    return f"nas bench make {quoted(run.record['bench'])} {origin} --repeats {run.record['repeats']} --seed {plan['seed']}"
+    """The command that makes such a table again: all that a plan of its recipe alone would not have is said."""
+    made, plan = run.record, Plan.from_record(run.record["plan"])
+    base = compose(Plan(), plan.recipe or None)
+    words = ["nas bench make", quoted(made["bench"]), *([f"--recipe {plan.recipe}"] if plan.recipe else [])]
+    names = {"space": plan.space, "data": plan.data}
+    said = {name: value for name, value in names.items() if not plan.recipe or value != getattr(base, name)}
+    base = compose(Plan(), plan.recipe or None, None, (), **said)
+    classes = {"space": SPACES.load(plan.space), "data": DATA.load(plan.data), "retrain": Recipe}
+    told = {part: {**defaults(cls), **checked(cls, part, base.part(part))} for part, cls in classes.items()}
+    other = {
+        f"{part}.{name}": value
+        for part, cls in classes.items()
+        for name, value in checked(cls, part, plan.part(part)).items()
+        if value != told[part][name] and (part, name) not in {("space", fit) for fit in FIT}
+    }
+    said |= {"repeats": made["repeats"]} | ({"sample": made["sample"]} if made.get("sample") else {}) | {"seed": plan.seed}
+    said |= {name: getattr(plan, name) for name in ("device", "precision") if getattr(plan, name) != getattr(base, name)}
+    said |= {name: other.pop(f"retrain.{name}") for name in ("epochs", "batch_size", "lr") if f"retrain.{name}" in other}
+    words += [f"--{name.replace('_', '-')} {value}" for name, value in said.items()]
+    return " ".join([*words, *(f"--set {quoted(f'{name}={typed_as(value)}')}" for name, value in other.items())])
 
 
 def resume_making(run: Run, progress: Progress = silent) -> Run:

@@ -14,17 +14,18 @@ import numpy as np
 from jaxtyping import Float
 
 from nas_suite.data.images import shuffled
-from nas_suite.disk import finite, write_atomic
+from nas_suite.disk import finite
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
 from nas_suite.ground import check_images
 from nas_suite.pipeline import estimating, probing
 from nas_suite.pipeline.estimating import BASELINES, Estimator, Score, Source
-from nas_suite.pipeline.field import SAMPLE, Field, Protocol, about, bench, field, kept, space_of_table
+from nas_suite.pipeline.field import SAMPLE, Field, Protocol, about, bench, field, kept
 from nas_suite.pipeline.setting import environment, work
 from nas_suite.plan import Plan
 from nas_suite.rank import FEWEST, TOPS, Ranking, Truth, difference, ties
 from nas_suite.run import Run
+from nas_suite.tables import Table
 
 SCORES, NETWORKS = "scores.jsonl", "networks.json"
 FIRST, PIECE = 8, 20.0  # networks of the first piece of scores, and seconds that one should take: a kill loses no more
@@ -47,22 +48,36 @@ class Request:
 def rank_networks(request: Request, runs: Sequence[Run] = (), out: Path | None = None, progress: Progress = silent) -> Run:
     """Ranks the networks of a benchmark by estimators, runs and baselines, in this order. Without estimators and runs: by all
     finished supernets of that space under the folder of runs. Returns the ranking's run."""
-    table = bench(request.bench)
+    table, left_out = check(request), ""
     if not runs and not request.estimators:
-        runs = estimating.fitting(table.space, space_of_table(table))
-    found = networks(request, runs)
+        runs, left_out = estimating.fitting(table, table.metric(request.metric))
     judged = estimators(request, runs)
+    found = networks(request, runs)
     for source in (source for e in judged for source in e.sources):
         source.check(found)  # what cannot score is refused before a run is made
     now = datetime.now().isoformat(timespec="milliseconds")
     plan = Plan(method="", space=table.space, data=found.metric.data, settings={"space": table.settings}, seed=request.seed)
     record = {
         "schema": 1, "kind": "rank", "status": "running", "created": now, "plan": plan.record(), **asdict(request),
-        "runs": estimating.recorded(runs), "protocol_hash": found.hash, "environment": environment(),
+        "runs": estimating.recorded(runs), "left_out": left_out, "protocol_hash": found.hash, "environment": environment(),
     }  # fmt: skip
     record |= {"fingerprint": seen} if (seen := seen_by(judged, found)) else {}
     run = Run.create(out, record) if out is not None else Run.numbered(f"rank_{table.name}", record)
-    return continue_ranking(run, found, judged, progress)
+    return continue_ranking(run, runs, found, judged, progress)
+
+
+def check_estimators(names: Sequence[str]) -> None:
+    """BadInput or Missing where an estimator is not there by its name."""
+    for name in names:
+        estimating.estimator(name)
+
+
+def check(request: Request) -> Table:
+    """The benchmark of a request; BadInput or Missing where it, an estimator or the metric is not there by its name."""
+    check_estimators(request.estimators)
+    table = bench(request.bench)
+    table.metric(request.metric)
+    return table
 
 
 def resume_ranking(run: Run, progress: Progress = silent) -> Run:
@@ -76,7 +91,7 @@ def resume_ranking(run: Run, progress: Progress = silent) -> Run:
     judged = estimators(request, runs)
     if seen := seen_by(judged, found):
         check_images(run, found.metric.data, seen)
-    return continue_ranking(run, found, judged, progress)
+    return continue_ranking(run, runs, found, judged, progress)
 
 
 def seen_by(judged: Sequence[Estimator], found: Field) -> str:
@@ -86,8 +101,8 @@ def seen_by(judged: Sequence[Estimator], found: Field) -> str:
 
 
 def networks(request: Request, runs: Sequence[Run]) -> Field:
-    own = estimating.own_space(runs)
-    return field(bench(request.bench), request.metric, own, request.sample, request.protocol, request.seed)
+    own, whose = estimating.own_space(runs)
+    return field(bench(request.bench), request.metric, own, request.sample, request.protocol, request.seed, whose)
 
 
 def estimators(request: Request, runs: Sequence[Run]) -> list[Estimator]:
@@ -97,12 +112,15 @@ def estimators(request: Request, runs: Sequence[Run]) -> list[Estimator]:
     return [*asked[: len(set(request.estimators))], *estimating.of_runs(runs), *asked[len(set(request.estimators)) :]]
 
 
-def continue_ranking(run: Run, found: Field, judged: Sequence[Estimator], progress: Progress) -> Run:
+def continue_ranking(run: Run, runs: Sequence[Run], found: Field, judged: Sequence[Estimator], progress: Progress) -> Run:
     def job() -> dict[str, Any]:
         texts = found.texts()
         scores = scored(found, [s for e in judged for s in e.sources], Ledger(run, texts), progress)
         rankings = [(e, judge(found, e, scores)) for e in judged]
-        result = {**about(found), "estimators": [figures(found, *pair, scores) for pair in rankings], "differences": []}
+        left_out = run.record.get("left_out", "")
+        cautions = estimating.cautions(runs, judged, found.table, found.metric)
+        result = {**about(found), "notes": [left_out, *cautions] if left_out else cautions}
+        result |= {"estimators": [figures(found, *pair, scores) for pair in rankings], "differences": []}
         if found.protocol == "clean":
             result["differences"] = differences(rankings)
         write_networks(run, found, texts, rankings)
@@ -196,8 +214,8 @@ def attempted(score: Score, places: Sequence[int]) -> tuple[list[float], dict[in
 
 
 def judge(found: Field, e: Estimator, scores: Mapping[str, Scores]) -> Ranking:
-    """The ranking by the mean score of an estimator's sources."""
-    mean = np.mean([scores[source.name].values for source in e.sources], axis=0)
+    """The ranking by the mean score of an estimator's sources, turned as the truth is."""
+    mean = found.sign * np.mean([scores[source.name].values for source in e.sources], axis=0)
     if found.protocol == "clean":
         return Ranking(found.truth, mean)
     some = kept(mean, found.protocol)
@@ -248,4 +266,4 @@ def write_networks(run: Run, found: Field, texts: Sequence[str], rankings: Seque
             entry["growing"] = ranking.growing(sizes)
             entry["regret"] = [(top, ranking.regret(top)) for top in sorted({int(t) for t in np.geomspace(1, n, 30)})]
         drawn["estimators"].append(entry)
-    write_atomic(run.path / NETWORKS, (json.dumps(finite(drawn)) + "\n").encode())
+    run.put(NETWORKS, (json.dumps(finite(drawn)) + "\n").encode())

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from nas_suite.artefact import write_network
+from nas_suite.artefact import SUMS, check_network, write_network
 from nas_suite.cost import COSTS, cost
 from nas_suite.engine import Progress, fit, silent
 from nas_suite.errors import BadInput
@@ -61,11 +61,12 @@ def standalone(setting: Setting, arch: str) -> Standalone:
 def continue_retrain(run: Run, setting: Setting, learner: Standalone, progress: Progress) -> Run:
     def job() -> dict[str, Any]:
         step = fit(learner, learner.batches(), learner.recipe.epochs, run, setting.plan.seed, progress)
-        write_network(run, setting.plan.space, setting.space, run.record["arch"], learner.best_weights, setting.splits)
-        arch = setting.space.parse(run.record["arch"])
+        text, weights = run.record["arch"], learner.best_weights
+        sums = write_network(run, setting.plan.space, setting.space, text, weights, setting.splits)
+        arch = setting.space.parse(text)
         totals = {name: cost(name, setting.space).total(arch) for name in COSTS}
         best = {"val_accuracy": learner.best[0], "best_epoch": learner.best[1]}
-        return {"step": step, "result": {"test_accuracy": tested(learner, setting), **best, **totals}}
+        return {"step": step, SUMS: sums, "result": {"test_accuracy": tested(learner, setting), **best, **totals}}
 
     return work(run, job)
 
@@ -94,6 +95,7 @@ def evaluate(run: Run, plan: Plan, arch: str | None = None) -> dict[str, Any]:
     loaded = last(run)
     if run.record["status"] != "done" or loaded is None:
         raise BadInput(f"{run.path} is not finished; `nas runs resume {handle(run)}` goes on with it")
+    check_network(run)
     setting = prepare_on(run, plan)
     learner = standalone(setting, run.record["arch"])
     learner.restore(loaded[1])

@@ -17,6 +17,7 @@ from nas_suite.pipeline.training import trained
 from nas_suite.plan import Plan
 from nas_suite.run import Run, handle
 from nas_suite.search import Limit, archive, drive, knee, losses_of
+from nas_suite.words import plural
 
 LATENCY = "latency"
 
@@ -125,5 +126,5 @@ def choose(run: Run, best: int | None = None, at_knee: bool = False, arch: str |
 
         return found[knee(np.array([losses_of(t, signs(run)) for t in found]))]["arch"]
     if best is not None and not 1 <= best <= len(found):
-        raise BadInput(f"--best {best}: the front of {run.name} has {len(found)} networks, 1 is the most accurate")
+        raise BadInput(f"--best {best}: the front of {run.name} has {plural(len(found), 'network')}, 1 is the most accurate")
     return found[(best or 1) - 1]["arch"]

@@ -37,7 +37,7 @@ def new_run(kind: str, stem: str, setting: "Setting", out: Path | None, **more: 
     now = datetime.now().isoformat(timespec="milliseconds")
     record = {
         "schema": 1, "kind": kind, "status": "running", "created": now, "plan": settled(setting).record(),
-        "fingerprint": setting.splits.fingerprint, **more, "environment": environment(),
+        "fingerprint": setting.splits.fingerprint, **more, "environment": environment() | placed(setting.compute),
     }  # fmt: skip
     if out is not None:
         return Run.create(out, record)
@@ -53,6 +53,12 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def placed(compute: Compute) -> dict[str, str]:
+    """Where and how precisely is computed, whatever `auto` meant."""
+    device, precision = str(compute).split(", ")
+    return {"device": device, "precision": precision}
 
 
 @dataclass(frozen=True)

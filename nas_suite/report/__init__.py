@@ -14,7 +14,7 @@ from nas_suite.run import Run
 def write(runs: Sequence[Run], out: Path) -> Path:
     """Writes a report about runs and all that they came from into the file `out`, which needs nothing but itself to be read."""
     html = render(runs)
-    with writing(out.parent):
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, html.encode())
     return out

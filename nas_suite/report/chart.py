@@ -140,12 +140,24 @@ def decades(low: Number, high: Number, most: int) -> list[Number]:
     return found
 
 
+def reach(of: Axis, values: Sequence[Number]) -> tuple[Number, Number]:
+    """The range of an axis: that of the values with a margin, or something around a single one."""
+    low, high = min(values), max(values)
+    if of.log:
+        ratio = (high / low) ** 0.03 if high > low else 1.2
+        return low / ratio, high * ratio
+    margin = 0.05 * (high - low) or (0.5 if of.form == "whole" else abs(low) * 0.05 or 0.05)
+    return low - margin, high + margin
+
+
 def layout(chart: Chart, unified: bool) -> dict[str, Any]:
     def axis(of: Axis, values: list[Number]) -> dict[str, Any]:
         about = {"title": {"text": text(of.title), "standoff": 10}, "tickformat": TICKS[of.form], "automargin": True}
         about |= {"gridcolor": "@line", "zeroline": False, "linecolor": "@line", "tickcolor": "@line", "ticks": "outside"}
         if of.log:
             return about | {"type": "log", "tickvals": decades(min(values), max(values), 8)}
+        if min(values) == max(values):  # of which plotly makes 1 to either side, whatever 1 means there
+            return about | {"range": [*reach(of, values)], "nticks": 3, **({"dtick": 1} if of.form == "whole" else {})}
         if of.form == "whole" and max(values) - min(values) < 8:
             return about | {"dtick": 1}
         return about | ({} if chart.wide else {"nticks": 6})

@@ -11,9 +11,10 @@ from nas_suite.pipeline.deriving import CLOSE
 from nas_suite.pipeline.setting import table_of
 from nas_suite.report.story import space_of
 from nas_suite.report.tables import ArchRow, Archs, Table
-from nas_suite.report.words import Number, listed, percent, plural
+from nas_suite.report.words import Number, listed, percent
 from nas_suite.run import Run
 from nas_suite.space import ElasticSpace
+from nas_suite.words import plural
 
 MET = 0.02  # of the target: a network measured within it is said to meet it
 NAMED = 6  # operations that are named

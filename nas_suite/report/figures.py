@@ -9,8 +9,9 @@ from markupsafe import escape
 
 from nas_suite.report.chart import PALETTE, Axis, Chart, Series
 from nas_suite.report.story import Search, calibration, statistics
-from nas_suite.report.words import percent, plural, said, shown
+from nas_suite.report.words import percent, said, shown
 from nas_suite.run import Run
+from nas_suite.words import plural
 
 ROW = 30  # letters of an architecture in one line of a hover
 EPOCH = Axis("epoch", "whole")
@@ -143,8 +144,9 @@ def progress(search: Search, name: str) -> Chart:
 
 
 def hypervolume(search: Search) -> list[Chart]:
-    """The share of the first generation's box that the front dominates; above 1 once it has left that box."""
-    if len(search.objectives) < 2 or not search.generations:
+    """The share of the first generation's box that the front dominates; above 1 once it has left that box. One generation
+    shows no course."""
+    if len(search.objectives) < 2 or len(search.generations) < 2:
         return []
     xs, ys = ([line[k] for line in search.generations] for k in ("generation", "hypervolume"))
     notes = [
@@ -182,7 +184,7 @@ def paths_of_trials(search: Search) -> list[Chart]:
             medians,
             "line",
             "orange",
-            notes=[f"{p} paths: median {percent(m)}" for p, m in zip(known, medians, strict=True)],
+            notes=[f"{plural(p, 'path')}: median {percent(m)}" for p, m in zip(known, medians, strict=True)],
         ),
     ]
     alt = f"One-shot accuracy by active paths in the whole network: median {percent(medians[0])} of networks with {known[0]}, "

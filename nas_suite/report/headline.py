@@ -14,9 +14,10 @@ from nas_suite.report.made import Made
 from nas_suite.report.ranked import Judged, Ranked
 from nas_suite.report.story import Network, Search, Story, entries, space_of
 from nas_suite.report.tables import DID, LOGGED, TITLES, plain
-from nas_suite.report.words import count, listed, many, percent, plural, said, signed, three, whole
+from nas_suite.report.words import count, listed, many, percent, said, signed, three, whole
 from nas_suite.run import Run, quoted
 from nas_suite.space import SupernetSpace
+from nas_suite.words import plural
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
 BY_NO_METHOD = ("rank", "table")
@@ -86,7 +87,7 @@ def of_network(over: str, told: Story, searches: Sequence[Search], done: Sequenc
     search = next((s for s in searches if told.source(found.run) is s.run), None)
     lede = came_about(found, search)
     if len(done) > 1:
-        lede += f" Of the {len(done)} networks trained so, it is the best on the validation images."
+        lede += f" Of the {plural(len(done), 'network')} trained so, it is the best on the validation images."
     return Headline(over, title, lede, tiles(found), picture(found), found.arch)
 
 
@@ -108,10 +109,10 @@ def tiles(network: Network) -> list[Tile]:
     found = []
     if network.result:
         test, chosen = network.result["test_accuracy"], network.result["best_epoch"] + 1
-        found.append(
-            Tile("test accuracy", percent(test["best"]), f"after epoch {chosen}; {percent(test['last'])} after the last")
-        )
-        best = f"after epoch {chosen}, the best of {len(network.run.epochs())}"
+        epochs = len(network.run.epochs())
+        last = ", the last" if chosen == epochs else f"; {percent(test['last'])} after the last"
+        found.append(Tile("test accuracy", percent(test["best"]), f"after epoch {chosen}{last}"))
+        best = f"after epoch {chosen}, the best of {epochs}"
         found.append(Tile("validation accuracy", percent(network.result["val_accuracy"]), best))
     return found + [Tile(COSTS[name], count(value), whole(value)) for name, value in network.costs.items() if name in COSTS]
 
@@ -145,7 +146,7 @@ def of_ranking(ranked: Ranked, told: Story) -> Headline:
     if base is not None:
         figures.append(Tile("tau of the best baseline", three(base.tau), f"{base.name}; 95 %: {base.interval}"))
     if r["ceiling"] is not None:
-        figures.append(Tile("noise ceiling", three(r["ceiling"]), f"tau between two of {r['repeats']} repeats"))
+        figures.append(Tile("noise ceiling", three(r["ceiling"]), f"tau between two of {plural(r['repeats'], 'repeat')}"))
     figures.append(Tile("networks", whole(r["n"]), f"{r['distinct']:,} distinct, of {r['of']:,} in the benchmark"))
     title = f"No estimator orders the {where}" if lead is None else f"Tau {three(lead.tau)} on {where}"
     names = lead.runs if lead else []

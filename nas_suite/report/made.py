@@ -9,8 +9,9 @@ from nas_suite.report.chart import Axis, Chart, Series
 from nas_suite.report.figures import broken
 from nas_suite.report.story import entries
 from nas_suite.report.tables import ArchRow, Archs
-from nas_suite.report.words import Number, percent, plural, points, seconds
+from nas_suite.report.words import Number, percent, points, seconds
 from nas_suite.run import Run, quoted
+from nas_suite.words import plural
 
 DRAWN = 2000  # networks that are drawn
 SHOWN = 10  # networks that are listed
@@ -95,10 +96,13 @@ def charts(made: Made) -> list[Chart]:
         notes=[note(place, network) for place, network in placed],
     )  # fmt: skip
     best, worst = made.networks[0], made.networks[-1]
-    alt = f"Validation accuracy of {plural(len(placed), 'network')}, the best first: {best.arch} with {percent(best.mean)}, "
-    alt += f"median {percent(made.middle)}, last {worst.arch} with {percent(worst.mean)}."
+    alt = f"Validation accuracy of {plural(len(made.networks), 'network')}, the best first: "
+    alt += (
+        f"{best.arch} with {percent(best.mean)}, median {percent(made.middle)}, last {worst.arch} with {percent(worst.mean)}."
+    )
     x, y = Axis("place", "whole"), Axis("validation accuracy", "percent")
-    about = "Each network at its place; pointing at one shows its trainings."
+    drawn = f"; drawn are {len(placed):,} of {len(made.networks):,}" if every > 1 else ""
+    about = f"Each network at its place{drawn}; pointing at one shows its trainings."
     series = [trainings, means] if made.repeats > 1 else [means]
     return [Chart(f"made-{made.run.name}", "Accuracy of the networks", x, y, series, alt, about, wide=True)]
 
@@ -116,5 +120,5 @@ def best(made: Made) -> Archs | None:
         apart = points(max(network.val) - min(network.val)) if len(network.val) > 1 else "–"
         values = (percent(network.mean), apart, percent(fmean(network.test)), seconds(median(network.seconds)))
         rows.append(ArchRow(values, network.arch, []))
-    columns = ("validation accuracy", "spread", "test accuracy", "time")
+    columns = ("validation accuracy", "spread in points", "test accuracy", "time")
     return Archs("The best networks, means over their trainings", "validation accuracy", columns, rows) if rows else None

@@ -12,8 +12,9 @@ from nas_suite.report.headline import Headline, Picture, headline, picture
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Ranked
 from nas_suite.report.story import Network, Search, Story, networks, spent
-from nas_suite.report.words import count, listed, objective, plural, seconds, size
+from nas_suite.report.words import count, listed, objective, seconds, size
 from nas_suite.run import Run, quoted
+from nas_suite.words import plural
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,10 @@ def notices(told: Story, searches: Sequence[Search]) -> list[Notice]:
             found.append(
                 Notice(f"{plural(len(search.failed), 'network')} of {search.run.name} could not be evaluated: {reason}.")
             )
-    return [*found, *(Notice(f"{path} is no longer there; what it would tell is left out.") for path in told.lost)]
+    return [
+        *found,
+        *(Notice(f"{path} is gone or its record cannot be read; what it would tell is left out.") for path in told.lost),
+    ]
 
 
 def compared(trained: Sequence[Network]) -> list[Section]:
@@ -128,7 +132,8 @@ def searched(search: Search, of: int) -> Section:
     lede = f"{plural(len(search.fine), 'network')} evaluated for {names}."
     if len(search.objectives) > 1:
         ways = "both" if len(search.objectives) == 2 else "all of them"
-        lede += f" On the front are the {len(search.front)} that no other one matches in {ways}."
+        some = f"are the {len(search.front)} that" if len(search.front) > 1 else "is the one that"
+        lede += f" On the front {some} no other one matches in {ways}." if search.front else ""
     if search.limits:
         bounds = [f"{objective(name)} at most {count(bound)}" for name, bound in search.limits.items()]
         lede += f" Within bounds: {listed(bounds)}."
@@ -199,7 +204,8 @@ def length(run: Run) -> str:
     settings = run.record["plan"]["settings"].get("retrain" if run.record["kind"] == "retrain" else "method", {})
     done, asked = len(run.epochs()), settings.get("epochs", 0)
     batches = f", batches of {settings['batch_size']}" if "batch_size" in settings else ""
-    return f"{run.name}: {f'{done} of {asked} epochs' if asked > done else plural(done, 'epoch')}{batches}"
+    epochs = f"{done} of {plural(asked, 'epoch')}" if asked > done else plural(done, "epoch")
+    return f"{run.name}: {epochs}{batches}"
 
 
 def loading(run: Run) -> Loading | None:

@@ -10,8 +10,9 @@ from typing import Any
 from nas_suite.pipeline.ranking import NETWORKS, SCORES
 from nas_suite.report.chart import PALETTE
 from nas_suite.report.tables import Table
-from nas_suite.report.words import Number, percent, plural, points, seconds, signed, three
+from nas_suite.report.words import Number, percent, points, seconds, signed, three
 from nas_suite.run import Run, quoted
+from nas_suite.words import plural
 
 ACCURACY = re.compile(r"(?P<data>.+)/(?P<split>train|val|test)@(?P<epochs>\d+)")
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -67,7 +68,7 @@ class Ranked:
 
     @property
     def sign(self) -> int:
-        """What turns a truth or a baseline's score, of which more is better, back into what was measured."""
+        """What turns a truth or a score, of which more is better, back into what was measured."""
         return -1 if self.result.get("goal") == "min" else 1
 
     @property
@@ -100,6 +101,11 @@ class Ranked:
                     "real": d["real"],
                 }
         return None
+
+    @property
+    def worse(self) -> str:
+        """Where a worse truth lies: below a better one, or above it where less is better, such as a latency."""
+        return "above" if self.sign < 0 else "below"
 
     def lost(self, regret: Number | None) -> str:
         """A regret: percentage points of an accuracy, else in the metric's unit."""
@@ -137,14 +143,14 @@ def lede(ranked: Ranked) -> str:
         written = plural(len(run.lines(SCORES)), "score")
         how = "still at work" if run.state == "running" else f"to go on with it: nas runs resume {quoted(run.name)}"
         return f"Networks of the benchmark {run.record['bench']}; not finished, {written} written down; {how}."
-    whole = f"all {r['n']:,} networks" if r["n"] == r["of"] else f"{r['n']:,} of the {r['of']:,} networks"
+    whole = f"all {plural(r['n'], 'network')}" if r["n"] == r["of"] else f"{r['n']:,} of the {plural(r['of'], 'network')}"
     of = f"of the benchmark {r['bench']} (space {r['space']}; {r['distinct']:,} of them distinct)"
     said = [f"How well {plural(len(ranked.judged), 'estimator')} order {whole} {of} by their {metric(r)}."]
     if r["partial"]:
         said.append("The benchmark is partial: its file did not hold all networks.")
     said.append(f"{plural(r['ties'], 'pair')} of them {'has' if r['ties'] == 1 else 'have'} equal truth.")
     if r["ceiling"] is not None:
-        said.append(f"The noise ceiling is {three(r['ceiling'])}, the tau between two of {r['repeats']} repeats.")
+        said.append(f"The noise ceiling is {three(r['ceiling'])}, the tau between two of {plural(r['repeats'], 'repeat')}.")
     else:
         said.append("There are too few repeats to tell a noise ceiling.")
     how = f"paper, {PAPER}" if r["protocol_name"] == "paper" else "clean"
@@ -152,8 +158,8 @@ def lede(ranked: Ranked) -> str:
 
 
 def remarks(ranked: Ranked) -> list[str]:
-    """What the figures alone do not say of estimators: no order, failures, seeds, training."""
-    said = []
+    """What the figures alone do not say of estimators: other data, no order, failures, seeds, training."""
+    said = [f"{note}." for note in ranked.result.get("notes", ())]
     for e in ranked.judged:
         f = e.figures
         if f["constant"]:
@@ -194,7 +200,7 @@ def reading(ranked: Ranked) -> str:
     """How to read the table of estimators."""
     unit = "percentage points" if ranked.share else "the metric’s unit"
     return (
-        f"Regret@k: how far, in {unit}, the best of the k best by score is below the best of all. "
+        f"Regret@k: how far, in {unit}, the best of the k best by score is {ranked.worse} the best of all. "
         "Top tenth found: the part of the best tenth by score that truly belongs to it."
     )
 

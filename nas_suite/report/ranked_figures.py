@@ -5,10 +5,13 @@ from dataclasses import replace
 
 from markupsafe import escape
 
+from nas_suite.errors import BadInput
+from nas_suite.pipeline import bench
 from nas_suite.report.chart import SAYS, Axis, Chart, Series
 from nas_suite.report.figures import broken
 from nas_suite.report.ranked import Judged, Ranked, metric
-from nas_suite.report.words import Number, plural, three
+from nas_suite.report.words import Number, three
+from nas_suite.words import plural
 
 SCATTERED = 3  # estimators whose scores are drawn
 FEW, MANY = 100, 500  # points up to which they are drawn full and large
@@ -26,26 +29,37 @@ def charts(ranked: Ranked) -> list[Chart]:
 def score_axis(e: Judged) -> Axis:
     if e.baseline:
         return BASELINES.get(e.name, Axis(e.name))
-    return Axis(e.name) if e.figures["kind"] in ("column", "proxy") else Axis("one-shot accuracy", "percent")
+    if e.figures["kind"] == "column":
+        return Axis(e.name, "percent" if of_shares(e.name) else "number")
+    return Axis(e.name) if e.figures["kind"] == "proxy" else Axis("one-shot accuracy", "percent")
 
 
-def shown(ranked: Ranked, e: Judged, score: Number) -> Number:
-    """A score as it was measured: costs and values of a benchmark are turned where less is better."""
-    return ranked.sign * score if e.baseline or e.figures["kind"] == "column" else score
+def of_shares(column: str) -> bool:
+    """Whether a column `BENCH:METRIC` holds shares 0 … 1, such as accuracies; no where the benchmark is not at hand."""
+    name, _, metric = column.partition(":")
+    try:
+        return bench(name).metric(metric).unit == "share"
+    except BadInput:
+        return False
+
+
+def shown(ranked: Ranked, score: Number) -> Number:
+    """A score as it was measured: where less of the metric is better, all are turned."""
+    return ranked.sign * score
 
 
 def scatter(ranked: Ranked, e: Judged) -> Chart:
     """The truth of each network against its score."""
     x, y = score_axis(e), Axis(metric(ranked.result, long=False), "percent" if ranked.share else "number")
     all_of = zip(e.drawn["scores"], ranked.drawn["truth"], ranked.drawn["archs"], strict=True)
-    points = [(shown(ranked, e, score), ranked.sign * truth, arch) for score, truth, arch in all_of if score is not None]
+    points = [(shown(ranked, score), ranked.sign * truth, arch) for score, truth, arch in all_of if score is not None]
     xs, ys = [a for a, _, _ in points], [b for _, b, _ in points]
     notes = ["<br>".join([*(str(escape(spoken(*of))) for of in ((x, a), (y, b))), *broken(arch)]) for a, b, arch in points]
     n, apart = ranked.result["n"], x.form == "whole"
-    some = plural(n, "network") if len(points) == n else f"{len(points):,} of {plural(n, 'network')}"
-    tau = f"Tau {three(e.tau)} ({e.interval})"
-    alt = f"{y.title} against {x.title}, the score of {e.name}, for {some}. {tau}. {reach(y, ys)}; {reach(x, xs)}."
-    about = f"{tau}; {some}" + (f"; equal {x.title}s side by side." if apart else ".")
+    drawn = f"; drawn are {len(points):,} of them" if len(points) < n else ""
+    tau = f"Tau {three(e.tau)} ({e.interval}) of {plural(n, 'network')}{drawn}"
+    alt = f"{y.title} against {x.title}, the score of {e.name}. {tau}. {reach(y, ys)}; {reach(x, xs)}."
+    about = tau + (f"; equal {x.title}s side by side." if apart else ".")
     size, faint = 8 if len(xs) <= FEW else 6 if len(xs) <= MANY else 4, len(xs) > FEW
     series = [Series("", aside(xs) if apart else xs, ys, "dots", e.colour, size=size, faint=faint, notes=notes)]
     key, title = f"score-{ranked.run.name}-{ranked.judged.index(e)}", f"Truth against {e.name}"
@@ -107,7 +121,7 @@ def falling(ranked: Ranked) -> list[Chart]:
         return []
     title = f"Regret in {unit}" if unit else "Regret"
     alt = f"{title} by the number of networks looked at. {' '.join(map(course, lines))}"
-    about = "How far the best of the k best by score is below the best of all."
+    about = f"How far the best of the k best by score is {ranked.worse} the best of all."
     x, y = Axis("k, networks looked at", "whole", log=True), Axis("regret")
     return [Chart(f"regret-{ranked.run.name}", title, x, y, lines, alt, about)]
 

@@ -8,7 +8,7 @@ from statistics import quantiles
 
 from markupsafe import Markup, escape
 
-from nas_suite.report.chart import SAYS, Axis, Chart, Series, decades, side
+from nas_suite.report.chart import SAYS, Axis, Chart, Series, decades, reach, side
 from nas_suite.report.words import Number
 
 LETTER = 6.6  # about the width of a letter, in units of the picture
@@ -44,16 +44,6 @@ def ticks(low: Number, high: Number, most: int, whole: bool = False) -> list[Num
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def reach(values: Sequence[Number], whole: bool = False, log: bool = False) -> tuple[Number, Number]:
-    """The range of an axis: that of the values with a margin, or something around a single one."""
-    low, high = min(values), max(values)
-    if log:
-        ratio = (high / low) ** 0.03 if high > low else 1.2
-        return low / ratio, high * ratio
-    margin = 0.05 * (high - low) or abs(low) * 0.05 or (0.5 if whole else 0.05)
-    return low - margin, high + margin
-
-
 def short(axis: Axis, values: Sequence[Number]) -> list[str]:
     """Tick labels: as values are written, without digits that none of them needs."""
     if axis.log and axis.form == "percent":
@@ -71,7 +61,7 @@ def still(chart: Chart) -> Markup:
     ys = [y for s in chart.series for y in (*s.y, *itertools.chain(*s.band))]
     lines = legend(chart, width)
     top = 14 + 18 * len(lines)
-    y_range, x_range = reach(ys, log=chart.y.log), reach(xs, chart.x.form == "whole", chart.x.log)
+    y_range, x_range = reach(chart.y, ys), reach(chart.x, xs)
     if any(s.look == "box" for s in chart.series):
         x_range = min(xs) - 0.5, max(xs) + 0.5
     most = 8 if chart.wide else 5

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_suite import pipeline
+from nas_suite.artefact import check_network
 from nas_suite.cost import COSTS, cost
 from nas_suite.errors import BadInput
 from nas_suite.pipeline.ranking import SCORES
@@ -40,7 +41,10 @@ class Story:
 
 
 def story(runs: Iterable[Run]) -> Story:
-    """`runs` and all that they came from: a search's supernet, a ranking's, a retraining's search."""
+    """`runs` and all that they came from: a search's supernet, a ranking's, a retraining's search.
+
+    BadInput where the network of a retraining is not the one that it wrote.
+    """
     found: dict[str, Run] = {}
     lost: dict[str, None] = {}
     waiting = list(runs)
@@ -49,6 +53,7 @@ def story(runs: Iterable[Run]) -> Story:
         if place(str(run.path)) in found:
             continue
         found[place(str(run.path))] = run
+        check_network(run)
         for path in sources(run):
             try:
                 waiting.append(Run.open(Path(path)))

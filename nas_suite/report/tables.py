@@ -7,8 +7,9 @@ from statistics import median
 from typing import Any
 
 from nas_suite.report.story import Network, Search, Story, calibration, entries, spent, statistics
-from nas_suite.report.words import Number, count, number, percent, plural, said, seconds
+from nas_suite.report.words import Number, count, number, percent, said, seconds
 from nas_suite.run import Run
+from nas_suite.words import plural
 
 LOGGED: dict[str, tuple[str, Callable[[Number], str]]] = {
     "loss": ("loss", number),

@@ -40,22 +40,22 @@ def many(value: int) -> str:
 
 
 def percent(share: Number) -> str:
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:z.2f} %"
 
 
 def points(share: Number) -> str:
     """A difference of shares in percentage points."""
-    return f"{100 * share:.2f}"
+    return f"{100 * share:z.2f}"
 
 
 def three(value: Number | None) -> str:
     """A correlation in three digits; – where it is unknown."""
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+    return "–" if value is None else f"{value:z.3f}".replace("-", "−")
 
 
 def signed(value: Number) -> str:
     """A difference of correlations."""
-    return f"{value:+.3f}".replace("-", "−")
+    return f"{value:+z.3f}".replace("-", "−")
 
 
 def seconds(value: Number) -> str:
@@ -74,10 +74,6 @@ def seconds(value: Number) -> str:
 def listed(words: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
-
-
-def plural(n: int, thing: str) -> str:
-    return f"{n:,} {thing}" + ("" if n == 1 else "s")
 
 
 def objective(name: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from torch import nn
+
 from nas_suite.chain import (
     Alternatives,
     ChainSpace,
@@ -103,6 +105,9 @@ class Macro(ChainSpace):
             expansion, kernel = BOTTLENECKS[option - 1]
             return multi_path_block(site, expansion, (kernel,))
         return None if site.residual else conv_block(site.c_in, site.c_out, 1, site.stride, site.side, "none")
+
+    def initialise(self, network: nn.Module) -> None:
+        """Leaves torch's own initialisation, as the benchmark's makers do (train/model.py)."""
 
     def part(self, at: int, option: int) -> Part:
         name, site = self.variables[at].name, self.sites[at]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas_suite.cellnet import CellNetwork, Place, Skeleton, operation, pool_block, pooling, projection
 from nas_suite.cells import INPUT, OPERATIONS, OUTPUT, CellGraph
-from nas_suite.chain import check_images, scaled
+from nas_suite.chain import check_count, check_images, scaled
 from nas_suite.errors import BadInput
 from nas_suite.layers import activation, conv_block, initialise
 from nas_suite.space import Arch, Block, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
@@ -45,8 +45,8 @@ class MixPathS4(SupernetSpace):
         if not 1 <= self.m <= 4:
             raise ValueError(f"m must be 1 to 4 (a fifth path would need more edges than NAS-Bench-101 allows), got {self.m}")
         check_images(self.width, self.image_size, 1, self.channels, self.classes)
-        if not (1 <= self.stacks <= 64 and 1 <= self.cells <= 64):
-            raise ValueError(f"needs 1 to 64 stacks and cells, got {self.stacks} and {self.cells}")
+        check_count("stacks", self.stacks, 64)
+        check_count("cells", self.cells, 64)
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:

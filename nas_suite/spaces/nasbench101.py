@@ -14,10 +14,11 @@ from nas_suite import cellrows
 from nas_suite.cellnet import CellNetwork, Skeleton, operation_block, pool_block
 from nas_suite.cellrows import EDGES, INNER, PLACES
 from nas_suite.cells import MOST_EDGES, MOST_VERTICES, OPERATIONS, CellGraph, unique_cells
-from nas_suite.chain import check_images, scaled
+from nas_suite.chain import check_count, check_images, scaled
 from nas_suite.errors import BadInput
 from nas_suite.layers import conv_block, initialise
 from nas_suite.space import Arch, Block, Path, SearchSpace, Sketch, Variable
+from nas_suite.words import plural
 
 STEM = 128
 CELLS = 423_624
@@ -50,8 +51,8 @@ class NasBench101(SearchSpace):
 
     def __post_init__(self) -> None:
         check_images(self.width, self.image_size, 1, self.channels, self.classes)
-        if not (1 <= self.stacks <= 64 and 1 <= self.cells <= 64):
-            raise ValueError(f"needs 1 to 64 stacks and cells, got {self.stacks} and {self.cells}")
+        check_count("stacks", self.stacks, 64)
+        check_count("cells", self.cells, 64)
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:
@@ -85,7 +86,7 @@ class NasBench101(SearchSpace):
         tokens = text.strip().split("-")
         if len(tokens) >= PLACES:
             raise BadInput(
-                f"architecture {text!r} has {len(tokens)} tokens, one a vertex after the input; at most 6 fit, {LIKE}"
+                f"architecture {text!r} has {plural(len(tokens), 'token')}, one a vertex after the input; at most 6 fit, {LIKE}"
             )
         edges, ops = set(), [0] * INNER
         for vertex, token in enumerate(tokens, start=1):

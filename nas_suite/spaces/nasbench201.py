@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nas_suite.chain import check_images, scaled
+from nas_suite.chain import check_count, check_images, scaled
 from nas_suite.edgecells import (
     CONV1,
     EDGES,
@@ -51,8 +51,7 @@ class NasBench201(SupernetSpace):
 
     def __post_init__(self) -> None:
         check_images(self.width, self.image_size, 1, self.channels, self.classes)
-        if not 1 <= self.cells <= 64:
-            raise ValueError(f"needs 1 to 64 cells, got {self.cells}")
+        check_count("cells", self.cells, 64)
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from nas_suite.chain import Site, check_images, head_block, scaled, sites_of
 from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperation, StagedSupernet, bottleneck
 from nas_suite.errors import BadInput, suggest
-from nas_suite.layers import ACTIVATIONS, conv_block, initialise
+from nas_suite.layers import ACTIVATIONS, conv_block, unbiased
 from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Variable
+from nas_suite.words import plural
 
 # Stages (channels, blocks at most, stride of the first) of the official code (AberHu/TF-NAS, models/model_search.py:219-277).
 # The paper activates by ReLU up to the end of the first stage, by swish behind it.
@@ -243,7 +244,7 @@ class TFNAS(ElasticSpace):
         parts = text.strip().split("/")
         if len(parts) != len(self.stages):
             raise BadInput(
-                f"architecture {text!r} has {len(parts)} stages, separated by '/'; this space has {len(self.stages)}; "
+                f"architecture {text!r} has {plural(len(parts), 'stage')} between '/'; this space has {len(self.stages)}; "
                 f"an example: {self.describe(self.sample(random.Random(0)))}"
             )
         rows = []
@@ -314,7 +315,7 @@ class TFNAS(ElasticSpace):
 
     def network(self, arch: Arch) -> nn.Module:
         network = nn.Sequential(*(block.build() for _, block in self.blocks(self.valid(arch))))
-        initialise(network)
+        unbiased(network)
         return network
 
     def supernet(self, norm: str) -> StagedSupernet:
