@@ -54,6 +54,12 @@ class Plan:
         deploy = self.part("deploy")
         return self.with_settings("space", {WIDTH: deploy[WIDTH]}) if WIDTH in deploy else self
 
+    def without_foreign(self, names: Mapping[str, Any]) -> "Plan":
+        """The plan without the settings of its space or its data where these names mean another: they do not carry over."""
+        others = [part for part, name in (("space", self.space), ("data", self.data)) if names.get(part, name) != name]
+        lost = {part: {} for other in others for part in (("space", "deploy") if other == "space" else ("data",))}
+        return replace(self, settings={**self.settings, **lost})
+
     def record(self) -> dict[str, Any]:
         """As JSON keeps it."""
         settings = {
@@ -107,6 +113,13 @@ def read(plan: Plan, text: str, origin: str) -> Plan:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{origin} is no TOML: {error}") from None
+    use = table.get("use", {})
+    if not isinstance(use, dict):
+        raise BadInput(f'{origin}: use must be a table such as {{ data = "digits" }}, got {use!r}')
+    for key in use:
+        if key not in ("method", "space", "data"):
+            raise BadInput(f"{origin}: use.{key} is unknown{suggest(key, ('method', 'space', 'data'))}")
+    plan = plan.without_foreign(use)
     known = ["use", "seed", "device", "precision", "threads", *PARTS, *ABOUT]
     for key, value in table.items():
         if key not in known:
@@ -115,10 +128,6 @@ def read(plan: Plan, text: str, origin: str) -> Plan:
             if not isinstance(value, dict):
                 raise BadInput(f"{origin}: {key} must be a table of settings such as [{key}], got {value!r}")
             plan = plan.with_settings(key, value)
-    use = table.get("use", {})
-    for key in use:
-        if key not in ("method", "space", "data"):
-            raise BadInput(f"{origin}: use.{key} is unknown{suggest(key, ('method', 'space', 'data'))}")
     flat = {key: table[key] for key in ("seed", "device", "precision", "threads") if key in table}
     return replace(plan, **checked(Plan, origin, {**use, **flat}))
 
@@ -162,9 +171,7 @@ def compose(
     if given.get("method", read(plan, text, str(config)).method) != plan.method:  # a recipe's paths are its own method's
         plan = replace(plan, settings={**plan.settings, "space": {k: v for k, v in plan.part("space").items() if k != PATHS}})
     plan = read(plan, text, str(config))
-    for part, named, parts in (("space", plan.space, ("space", "deploy")), ("data", plan.data, ("data",))):
-        if given.get(part, named) != named:  # settings of another space or data set do not carry over
-            plan = replace(plan, settings={**plan.settings, **{name: {} for name in parts}})
+    plan = plan.without_foreign(given)
     for part, name, value in assignments(sets):
         plan = plan.with_settings(part, {name: value})
     settings = {name: given.pop(name) for name in list(given) if name not in Plan.__dataclass_fields__}

@@ -195,7 +195,7 @@ def test_gray_pictures_stay_gray_and_turned_ones_are_set_upright(tmp_path: Path)
 def test_the_second_opening_decodes_nothing_until_a_file_changes(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Folder(path=album).splits()
     with monkeypatch.context() as context:
-        context.setattr("nas_suite.data.folder.pixels", None)
+        context.setattr("nas_suite.data.pictures.pixels", None)
         assert Folder(path=album).splits().fingerprint == first.fingerprint
         assert len(Folder(path=album).test()) == 4
     save(album / "cats" / "0.png", seed=99)

@@ -1,12 +1,14 @@
 """A search for a latency from the command line to a network: its run, its measurements, what it refuses, retraining."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from command import nas, train
+from PIL import Image
 
 from nas_suite import pipeline
 from nas_suite.latency import backends, machine
@@ -129,6 +131,27 @@ def test_what_a_run_shows_and_that_retraining_takes_its_network(table: Path, tar
     assert nas("report", name, "--json").code == 0
 
 
+def test_a_network_is_retrained_on_images_of_a_list_and_not_without_test_images(
+    table: Path, target: float, tmp_path: Path
+) -> None:
+    name = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, "--json").data["run"]["name"]
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    for file, numbers in (("train", range(16)), ("test", range(16, 24))):
+        (tmp_path / file).write_text("".join(f"{n}.png {n % 2}\n" for n in numbers))
+    short = ["--set=retrain.epochs=1", "--set=retrain.batch_size=8", "--set=retrain.warmup_epochs=0"]
+    words = [*short, "--set=data.size=8", f"--set=data.path={tmp_path}", f"--set=data.train_list={tmp_path / 'train'}"]
+    config = tmp_path / "lists.toml"
+    config.write_text('use = { data = "lists" }')
+    before = len(nas("runs", "list", "--json").data)
+    refused = nas("retrain", name, "--config", config, *words)
+    assert (refused.code, "set data.test_list" in refused.error) == (2, True)
+    assert len(nas("runs", "list", "--json").data) == before, "nothing may be trained in vain"
+    made = nas("retrain", name, "--config", config, *words, f"--set=data.test_list={tmp_path / 'test'}", "--json").data
+    assert set(made["result"]["test_accuracy"]) == {"last", "best"}
+
+
 @pytest.mark.slow
 def test_on_its_own_device_the_network_is_measured_and_mended(here: Path, target: float) -> None:
     said = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--json")
@@ -152,7 +175,8 @@ CHOICE = Choice((3,) * 18, (1, 2, 3, 3, 3, 0))
 def loop(target: Target, device: Any, mend: Any = lambda _: CHOICE) -> tuple[list[Round], Any]:
     told: list[Round] = []
     begun = target.arch(CHOICE, target.scaled(CHOICE, target.start)[0])
-    rounds, arch = closed_loop(target, begun, device, told.append, mend)
+    rounds, arch = closed_loop(target, begun, lambda arch: Reading(device(arch), 0.25, 9), told.append, mend)
+    assert {r.spread_ms for r in rounds} == {0.25}
     assert rounds == told
     return rounds, arch
 
@@ -242,6 +266,47 @@ def test_a_target_that_no_network_reaches_is_refused_before_anything_is_made(tab
         assert said.code == 4
         assert f"{low:.2f} to {high:.2f} ms" in said.error
         assert not (tmp_path / "run").exists()
+
+
+def test_a_target_beyond_the_operations_that_are_left_is_refused(tmp_path: Path) -> None:
+    """Operations that squeeze and excite take longer here; without them the target is out of reach."""
+
+    def slow(table: LatencyTable) -> LatencyTable:
+        twice = {
+            name: Curve(c.widths, tuple(2 * ms for ms in c.ms)) for name, c in table.families.items() if "_se0_" not in name
+        }
+        return replace(table, families={**table.families, **twice})
+
+    every, plain = (deployed(prepare(planned(*sets))) for sets in ((), ("space.se=false",)))
+    table = slow(table_of(every))
+    table = replace(table, blocks={**table.blocks, **table_of(plain).blocks})
+    table.write(tmp_path / "both.json")
+    reach = [Target(table.cost(space), 1.0).span for space in (every, plain)]
+    assert reach[1][1] < 0.8 * reach[0][1]
+    words = ("--latency", 0.9 * reach[0][1], "--table", tmp_path / "both.json", *WORDS, "--set", "space.se=false")
+    said = nas("search", "tfnas", *words, "--out", tmp_path / "run")
+    assert (said.code, f"they take {reach[1][0]:.2f} to {reach[1][1]:.2f} ms" in said.error) == (4, True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "interval"), [("gpu", "4.09 to 27.06 ms"), ("cpu", "19.98 to 135.91 ms")])
+def test_the_official_tables_name_what_they_reach(shared_data: Path, tmp_path: Path, name: str, interval: str) -> None:
+    file = shared_data / "luts" / f"latency_{name}.pkl"
+    if not file.is_file():
+        pytest.skip("the official tables are not on this machine")
+    table = tmp_path / "table.json"
+    assert nas("latency", "import", file, "--device", "theirs", "--unit", "ms", "--batch", 1, "--out", table).code == 0
+    said = nas("search", "tfnas", "--latency", 3, "--table", table, "--out", tmp_path / "run")
+    assert (said.code, interval in said.error) == (4, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(table: Path, target: float, tmp_path: Path) -> None:
+    said = nas(
+        "search", "tfnas", "--latency", target, "--table", table, *WORDS, "--device", "cuda:7", "--out", tmp_path / "run"
+    )
+    assert (said.code, "cannot be used" in said.error) == (2, True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_of_the_other_kind_of_search_are_refused(table: Path) -> None:

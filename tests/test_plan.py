@@ -34,6 +34,19 @@ def test_settings_of_another_space_do_not_carry_over() -> None:
     assert plan.part("data") == {"size": 8}
 
 
+def test_settings_of_a_file_or_recipe_that_names_other_data_begin_anew(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('use = { data = "lists" }\n[data]\nsize = 32')
+    base = Plan(
+        data="digits", space="tfnas", settings={"data": {"noise": 0.5}, "space": {"width": 0.5}, "deploy": {"width": 1.0}}
+    )
+    assert compose(base, config=file).part("data") == {"size": 32}
+    made = compose(base, "tfnas-retrain-imagenet")
+    assert (made.data, made.part("data"), made.part("deploy")) == ("lists", {"size": 224, "val_fraction": 0.02}, {"width": 1.0})
+    file.write_text('use = { data = "digits" }\n[data]\nsize = 16')
+    assert compose(base, config=file).part("data") == {"noise": 0.5, "size": 16}
+
+
 def test_the_paths_of_a_recipe_are_those_of_its_own_method(tmp_path: Path) -> None:
     assert compose(Plan(), "mixpath-digits").part("space")["m"] == 2
     assert "m" not in compose(Plan(), "mixpath-digits", method="spos").part("space")
@@ -231,6 +244,8 @@ def test_every_recipe_names_what_there_is_and_says_what_it_costs(recipe: object)
         ("sede = 1", "did you mean 'seed'"),
         ("method = 3", "must be a table"),
         ('use = { metod = "mixpath" }', "did you mean 'method'"),
+        ("use = 3", "use must be a table"),
+        ('use = "digits"', "use must be a table"),
         ('threads = "many"', "threads"),
         ('seed = "one"', "seed"),
     ],

@@ -57,7 +57,7 @@ DERIVED = (
         "nas search mixpath --budget 640 --max macs=300M",
         "nas search mixpath --objective error --objective latency --max latency=12",
         "nas search tfnas --latency 15",
-        "nas search tfnas --latency 15 --table gpu.json --recipe tfnas-imagenet100 --set data.path=~/imagenet100",
+        "nas search tfnas --latency 15 --table gpu.json --recipe tfnas-imagenet100 --config imagenet100.toml",
     ),
 )
 def search(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nas_suite.data.download import get
     from nas_suite.data.folder import Folder
     from nas_suite.data.images import Images, Splits
+    from nas_suite.data.lists import Lists
     from nas_suite.data.npz import Npz
     from nas_suite.data.sets import Cifar10, DataSet, Digits, FashionMnist, Mnist
     from nas_suite.data.store import data_folder
@@ -21,6 +22,7 @@ DATA = Registry(
         "digits": "nas_suite.data.sets:Digits",
         "fashion-mnist": "nas_suite.data.sets:FashionMnist",
         "folder": "nas_suite.data.folder:Folder",
+        "lists": "nas_suite.data.lists:Lists",
         "mnist": "nas_suite.data.sets:Mnist",
         "npz": "nas_suite.data.npz:Npz",
     },
@@ -32,6 +34,7 @@ _HOMES = {
     "download": ("get",),
     "folder": ("Folder",),
     "images": ("Images", "Splits"),
+    "lists": ("Lists",),
     "npz": ("Npz",),
     "sets": ("Cifar10", "DataSet", "Digits", "FashionMnist", "Mnist"),
     "store": ("data_folder",),
@@ -48,6 +51,7 @@ __all__ = [
     "FashionMnist",
     "Folder",
     "Images",
+    "Lists",
     "Mnist",
     "Npz",
     "Splits",

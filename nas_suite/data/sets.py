@@ -63,6 +63,10 @@ class DataSet(ABC):
     def test(self) -> Images:
         """The test images: for the last word on a network, never for choosing one."""
 
+    def lacks_test(self) -> str:
+        """Why there are no test images, and what to do; empty where there are. Nothing is opened for it."""
+        return ""
+
     @abstractmethod
     def where(self) -> str:
         """Where the data are, or are looked for."""

@@ -222,7 +222,9 @@ class TFNAS(Method):
         figures: dict[str, Any] = {"lr": self.descent.schedule(self.descent.taken - 1)}
         if epoch < self.warmup_epochs:
             return figures
+        before = self.widths
         choice, trace = self.derive(last=epoch + 1 == self.epochs)
+        figures["unscaled"] = self.target.cost.total(self.target.arch(choice, before))
         self.found = self.target.arch(choice, self.widths)
         figures |= {"temperature": self.warmth(epoch), "network": self.target.space.describe(self.found)}
         figures |= {"latency": self.target.cost.total(self.found), "trace": trace, "out_of_reach": self.target.miss(choice)}
@@ -253,8 +255,9 @@ class TFNAS(Method):
             for op, count in enumerate(row)
             if count < self.least_share * sum(row) / len(row)
         ]
-        depths = [[float(p) for p in math.e**held] for held in beliefs.depths]
-        return {**entropies, "depths": depths, "trained": counts, "starved": starved}
+        held = {"operations": beliefs.operations, "depths": beliefs.depths}
+        shares = {name: [[float(p) for p in math.e**one] for one in some] for name, some in held.items()}
+        return {**entropies, **shares, "trained": counts, "starved": starved}
 
     def state(self) -> dict[str, Any]:
         named = {f"supernet/{name}": value for name, value in self.supernet.state_dict().items()}

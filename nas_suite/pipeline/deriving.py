@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from nas_suite.cost import COSTS, Cost, cost
 from nas_suite.engine import Progress, fit, silent
 from nas_suite.errors import BadInput, Missing, Unreachable
-from nas_suite.latency.checking import TimeNetwork
 from nas_suite.latency.conditions import Conditions
 from nas_suite.latency.table import LatencyTable
+from nas_suite.latency.timer import Reading
 from nas_suite.pipeline import latencies
 from nas_suite.pipeline.setting import TABLE, Setting, build, deployed, new_run, prepare, priced, table_of, work
 from nas_suite.plan import Plan
@@ -28,11 +28,13 @@ Mend: TypeAlias = Callable[[Target], Choice]
 
 @dataclass(frozen=True)
 class Round:
-    """A network, what the table said of it once it was corrected by the rounds before, and what was measured; in ms."""
+    """A network, what the table said of it once it was corrected by the rounds before, and what was measured: the median of the
+    runs and the range of their middle half; in ms."""
 
     arch: str
     predicted_ms: float
     measured_ms: float
+    spread_ms: float = 0.0
 
 
 Told = Callable[[Round], None]
@@ -93,12 +95,12 @@ def derived(method: Any, setting: Setting, table: LatencyTable, measure: bool, t
     unmeasured = "" if measure else "not asked for"
     if measure:
         try:
-            time_network = latencies.network_timer(table, space)
+            read = latencies.network_timer(table, space)
         except BadInput as reason:
             unmeasured = str(reason)
         else:
             mend = (lambda corrected: corrected.nearest(method.beliefs)) if method.elastic else None
-            rounds, arch = closed_loop(target, arch, time_network, told, mend)
+            rounds, arch = closed_loop(target, arch, read, told, mend)
     counted = {name: cost(name, space).total(arch) for name in COSTS}
     found = {"arch": space.describe(arch), "target_ms": target.ms, "predicted_ms": target.cost.total(arch)}
     return {
@@ -109,7 +111,7 @@ def derived(method: Any, setting: Setting, table: LatencyTable, measure: bool, t
 
 
 def closed_loop(
-    target: Target, arch: Arch, time_network: TimeNetwork, told: Told, mend: Mend | None
+    target: Target, arch: Arch, read: Callable[[Arch], Reading], told: Told, mend: Mend | None
 ) -> tuple[list[Round], Arch]:
     """Measures the network, corrects the table by how far it was off, lets `mend` choose operations and depths that reach the
     target by the corrected table and scales the widths again, until what is measured is within 1 % of the target, five times at
@@ -117,8 +119,9 @@ def closed_loop(
     space, rounds, archs, factor = target.space, [], [arch], 1.0
     widths = space.split(arch)[2]
     while True:
-        predicted, measured = factor * target.cost.total(archs[-1]), time_network(archs[-1])
-        rounds.append(Round(space.describe(archs[-1]), predicted, measured))
+        predicted, reading = factor * target.cost.total(archs[-1]), read(archs[-1])
+        measured = reading.ms
+        rounds.append(Round(space.describe(archs[-1]), predicted, measured, reading.spread_ms))
         told(rounds[-1])
         if mend is None or abs(measured / target.ms - 1) <= CLOSE or len(rounds) == ROUNDS:
             break

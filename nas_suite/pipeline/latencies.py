@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,9 @@ from nas_suite.latency.journal import Journal, begun, beside, held
 from nas_suite.latency.planning import Points
 from nas_suite.latency.reach import reachable
 from nas_suite.latency.table import Fit, LatencyTable, SpaceNote
+from nas_suite.latency.timer import Reading
 from nas_suite.registry import values_of
-from nas_suite.space import SearchSpace
+from nas_suite.space import Arch, SearchSpace
 from nas_suite.spaces import SPACES
 
 PLAIN = Conditions(batch=1, threads=1, dtype="fp32", backend="torch")
@@ -165,13 +166,13 @@ def check(
     space = space_for(found, name, settings)
     if space is None:
         raise BadInput(f"{found.where} was made for no space: say --space")
-    time_network = network_timer(found, space)
+    read = network_timer(found, space)
     cost = found.cost(space, fitted=False)
-    checked = checking.check(cost, time_network, networks, seed, strict, progress)
+    checked = checking.check(cost, lambda arch: read(arch).ms, networks, seed, strict, progress)
     return Checked(found, checked, None if found.fit is None else error_of(found.fit, checked))
 
 
-def network_timer(table: LatencyTable, space: SearchSpace) -> checking.TimeNetwork:
+def network_timer(table: LatencyTable, space: SearchSpace) -> Callable[[Arch], Reading]:
     """What measures whole networks of a space as a table's blocks were; BadInput says why this machine cannot."""
     under = table.conditions
     if unknown := [field for field in ("threads", "dtype", "backend") if getattr(under, field) is None]:
@@ -186,7 +187,7 @@ def network_timer(table: LatencyTable, space: SearchSpace) -> checking.TimeNetwo
         )
     backends.check(under)
     shape = (space.channels, space.image_size, space.image_size)
-    return lambda arch: backends.timed(space.network(arch), shape, under, place, NETWORK_SECONDS).ms
+    return lambda arch: backends.timed(space.network(arch), shape, under, place, NETWORK_SECONDS)
 
 
 def judgement(found: Checked) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progres
     else:
         check_ground(origin, whole, "a retraining", ("space", "data"), former)
         check_images(origin, plan.data, setting.splits.fingerprint)
+    if reason := setting.data.lacks_test():
+        raise BadInput(reason)
     learner = standalone(setting, arch)
     run = new_run("retrain", f"retrain_{plan.space}_{plan.data}", setting, out, origin=str(origin.path.resolve()), arch=arch)
     return continue_retrain(run, setting, learner, progress)

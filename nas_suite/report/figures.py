@@ -42,7 +42,7 @@ def curve(key: str, title: str, y: Axis, logs: Sequence[tuple[Run, list[dict[str
     """One figure by epoch; `parts` are the log's entries to draw and what they are called. The last of several is solid."""
     lines = []
     for at, (run, log) in enumerate(logs):
-        present = [part for part in parts if part in log[0]]
+        present = [part for part in parts if any(part in line for line in log)]
         for part in present:
             known = [(line["epoch"] + 1, line[part]) for line in log if line.get(part) is not None]
             name = " ".join(([run.name] if len(logs) > 1 else []) + ([parts[part]] if len(present) > 1 else []))

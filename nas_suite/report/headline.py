@@ -202,11 +202,11 @@ def of_bench(made: Made) -> Headline:
 
 def of_derived(over: str, run: Run, result: Mapping[str, Any]) -> Headline:
     """Of the network that was derived for a latency."""
-    title = f"{result['predicted_ms']:.2f} ms for a target of {result['target_ms']:g} ms"
-    measured = result["measured_ms"]
+    predicted, measured = result["predicted_ms"], result["measured_ms"]
+    title = f"{predicted if measured is None else measured:.2f} ms for a target of {result['target_ms']:g} ms"
     tiles = [
-        Tile("predicted", f"{result['predicted_ms']:.2f} ms", "by the latency table"),
         Tile("measured", "–" if measured is None else f"{measured:.2f} ms", result["unmeasured"] or "the whole network"),
+        Tile("predicted", f"{predicted:.2f} ms", "by the latency table"),
         Tile("parameters", count(result["params"]), ""),
         Tile("multiply-adds", count(result["macs"]), ""),
     ]

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_suite.artefact import ARCH, LOADER, WEIGHTS
-from nas_suite.report import figures, made, ranked, ranked_figures, tables
+from nas_suite.report import derived, derived_figures, figures, made, ranked, ranked_figures, tables
 from nas_suite.report.chart import Chart
+from nas_suite.report.derived import Derived
+from nas_suite.report.grids import Grid, course, grids
 from nas_suite.report.headline import Headline, Picture, headline, picture
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Ranked
@@ -25,12 +27,14 @@ class Notice:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence, charts, tables that stand open with how to read the first, remarks, a table of architectures,
-    pictures, and tables of numbers that can be opened."""
+    """A heading, a sentence, charts, a grid beside them, grids, tables that stand open with how to read the first, remarks, a
+    table of architectures, pictures, and tables of numbers that can be opened."""
 
     title: str
     lede: str
     charts: Sequence[Chart] = ()
+    beside: Grid | None = None
+    grids: Sequence[Grid] = ()
     open: Sequence[tables.Table] = ()
     reading: str = ""
     remarks: Sequence[str] = ()
@@ -66,6 +70,7 @@ def page(told: Story) -> Page:
     searches = [Search(run, told) for run in told.of("search")]
     rankings = [Ranked(run) for run in told.of("rank")]
     benches = [Made(run) for run in told.of("table")]
+    bilevel = [Derived(run) for run in told.of("bilevel")]
     trained = networks(told)
     done = [network for network in trained if network.result]
     return Page(
@@ -74,6 +79,7 @@ def page(told: Story) -> Page:
         [
             *compared(trained),
             *(searched(search, len(searches)) for search in searches),
+            *(for_latency(found, len(bilevel)) for found in bilevel),
             *(ordered(found, len(rankings)) for found in rankings),
             *random_networks(told),
             *map(benchmark, benches),
@@ -135,6 +141,19 @@ def searched(search: Search, of: int) -> Section:
     return Section(title, lede, charts, archs=tables.front(search), numbers=tables.existing([tables.generations(search)]))
 
 
+def for_latency(found: Derived, of: int) -> Section:
+    return Section(
+        derived.title(found, of),
+        derived.lede(found),
+        derived_figures.charts(found),
+        course(found),
+        grids(found),
+        remarks=derived.remarks(found),
+        archs=derived.rounds(found),
+        numbers=tables.existing([derived.epochs(found), derived.trace(found)]),
+    )
+
+
 def ordered(found: Ranked, of: int) -> Section:
     title = "The ranking" + (f" {found.run.name}" if of > 1 else "")
     if not found.result:
@@ -144,9 +163,9 @@ def ordered(found: Ranked, of: int) -> Section:
         title,
         ranked.lede(found),
         ranked_figures.charts(found),
-        tables.existing([ranked.estimators(found), apart]),
-        ranked.reading(found),
-        ranked.remarks(found),
+        open=tables.existing([ranked.estimators(found), apart]),
+        reading=ranked.reading(found),
+        remarks=ranked.remarks(found),
         numbers=tables.existing([*pairs, ranked.growing(found), ranked.falling(found)]),
     )
 
@@ -169,7 +188,7 @@ def training(told: Story) -> list[Section]:
     found = []
     for kind, title in (
         ("supernet", "Training the supernet"),
-        ("bilevel", "Searching for a latency"),
+        ("bilevel", "Training weights and choices"),
         ("retrain", "Training from scratch"),
     ):
         runs = told.of(kind)

@@ -46,6 +46,8 @@ def ticks(low: Number, high: Number, most: int, whole: bool = False) -> list[Num
 
 def short(axis: Axis, values: Sequence[Number]) -> list[str]:
     """Tick labels: as values are written, without digits that none of them needs."""
+    if axis.log and axis.form == "percent":
+        return [f"{100 * value:.4g} %" for value in values]
     if axis.form != "percent":
         return [SAYS[axis.form](value) for value in values]
     digits = next((d for d in range(3) if all(abs(round(100 * v, d) - 100 * v) < 1e-6 for v in values)), 2)
@@ -62,11 +64,12 @@ def still(chart: Chart) -> Markup:
     y_range, x_range = reach(chart.y, ys), reach(chart.x, xs)
     if any(s.look == "box" for s in chart.series):
         x_range = min(xs) - 0.5, max(xs) + 0.5
-    marks = ticks(*y_range, 8 if chart.wide else 5)
+    most = 8 if chart.wide else 5
+    marks = decades(*y_range, most) if chart.y.log else ticks(*y_range, most)
     names = short(chart.y, marks)
     left = 26 + LETTER * max(map(len, names), default=0)
     x = Scale(*x_range, left, width - 12, chart.x.log)
-    y = Scale(*y_range, height - 46, top)
+    y = Scale(*y_range, height - 46, top, chart.y.log)
     parts = [
         f'<svg class="still" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(chart.alt)}">',
         *(text for line in lines for text in line),
