@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -221,6 +221,25 @@ class StagedSupernet(ElasticSupernet):
         width nothing changes."""
         for at, operation in chosen:
             self.blocks[at].operations[operation].sort(companions)
+
+    def align(self) -> None:
+        for block in self.blocks:
+            align(block.operations)
+
+
+@torch.no_grad()
+def align(operations: Iterable[Any]) -> None:
+    """Gives operations, of `expand`, `filter` and `project` each, the weights of the widest of those with the smallest kernels:
+    narrower ones its first channels, larger kernels its kernels within zeros."""
+    kernels = {operation: operation.filter.weight.shape[-1] for operation in operations}
+    smallest = min(kernels.values())
+    model = max((operation for operation in kernels if kernels[operation] == smallest), key=lambda o: len(o.filter.weight))
+    expand, filters, project = model.expand.weight, model.filter.weight, model.project.weight
+    for operation, kernel in kernels.items():
+        n, edge = min(len(filters), len(operation.filter.weight)), (kernel - smallest) // 2
+        operation.expand.weight[:n] = expand[:n]
+        operation.filter.weight[:n] = F.pad(filters[:n], (edge,) * 4)
+        operation.project.weight[:, :n] = project[:, :n]
 
 
 def key(at: int, operation: int | Tensor, widths: Sequence[int | Tensor]) -> tuple[object, ...]:

@@ -306,3 +306,7 @@ class ElasticSupernet(Supernet):
     def sort(self, chosen: Iterable[tuple[int, int]], companions: Mapping[nn.Parameter, Sequence[Tensor]]) -> None:
         """Puts the inner channels of operations (block, operation) in the order of their depthwise kernels' L1 norms, largest
         first, and tensors that go with a parameter alongside."""
+
+    @abstractmethod
+    def align(self) -> None:
+        """Makes the operations of each block compute alike, as far as they can; training leads them apart again."""

@@ -353,3 +353,22 @@ def test_no_batch_norm_has_parameters_or_remembers():
     assert not any(list(norm.parameters()) or list(norm.buffers()) for norm in norms)
     x = torch.randn(4, 3, 16, 16)
     assert torch.equal(supernet.train()(x, path), supernet.eval()(x, path))
+
+
+@pytest.mark.parametrize("site", SITES, ids=str)
+def test_aligned_operations_compute_alike(site):
+    """Without squeeze-excite the same at the same width, whatever their kernels; with it nearly so, for all gates are open half
+    way. Unaligned ones have nothing to do with each other."""
+    block, x = block_at(site), torch.randn(16, site.c_in, site.side, site.side)
+    width = block.operations[0].widths[-1]
+
+    def likeness(operation: int) -> float:
+        outputs = [block.projected(x, [at], [width])[0].detach().flatten() for at in (0, operation)]
+        return float(torch.corrcoef(torch.stack(outputs))[0, 1])
+
+    assert all(abs(likeness(operation)) < 0.6 for operation in range(1, 8))
+    block.operations[7].expand.weight.data[-1] = 5.0
+    elastic.align(block.operations)
+    assert [likeness(operation) for operation in range(1, 4)] == pytest.approx([1.0] * 3, abs=1e-5)
+    assert all(likeness(operation) > 0.9 for operation in range(4, 8))
+    assert torch.equal(block.operations[7].expand.weight, block.operations[1].expand.weight)

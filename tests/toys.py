@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas_suite.cost import Cost
+from nas_suite.elastic import align
 from nas_suite.space import Arch, Block, ElasticSpace, ElasticSupernet, Path, Stage, Variable
 from nas_suite.supernet import mix
 
@@ -179,3 +180,7 @@ class ToyNet(ElasticSupernet):
                 for parameter, dim in operation.inner():
                     for tensor in (parameter, *companions.get(parameter, ())):
                         tensor.copy_(tensor.index_select(dim, order))
+
+    def align(self) -> None:
+        for block in self.blocks:
+            align(block)  # type: ignore[arg-type]

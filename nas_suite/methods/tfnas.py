@@ -40,7 +40,9 @@ class TFNAS(Method):
     be others, and are in proportion. `second_path` says how the second path's operations are drawn from those that the first
     left: `random` (the paper's), `gumbel`, the likeliest (`max`), the unlikeliest (`min`), or that there is none. Without
     `elastic` widths stay as they are, and nothing makes the network meet the target. `least_share` is of what an operation
-    would be trained were all trained alike: one that got less so far is reported as starved.
+    would be trained were all trained alike: one that got less so far is reported as starved. With `aligned`, which the paper
+    has not, the operations of a block begin with the same weights as far as their shapes allow: where a block has no residual
+    connection, operations that begin unlike need ten thousands of steps before what follows can use them all.
     """
 
     needs: ClassVar[type[ElasticSpace]] = ElasticSpace
@@ -64,6 +66,7 @@ class TFNAS(Method):
     temperature_decay: Annotated[float, Gt(0), Le(1)] = 0.96  # an epoch, after the warm-up
     second_path: Literal["random", "gumbel", "max", "min", "none"] = "random"
     elastic: bool = True
+    aligned: bool = False
     least_share: Annotated[float, Ge(0), Le(1)] = 0.25
     pad: Annotated[int, Ge(0)] = 4
     flip: bool = True
@@ -84,6 +87,8 @@ class TFNAS(Method):
         self.widths, self.found = self.target.start, None
         torch.manual_seed(p.seed)
         self.supernet = p.compute.place(p.space.supernet("vanilla"))
+        if self.aligned:
+            self.supernet.align()
         sizes = [len(v.options) for v in p.space.variables[: len(self.widths) + len(p.space.stages)]]
         log_uniform = [torch.full((k,), -math.log(k), device=p.compute.device) for k in sizes]
         zeros = [torch.zeros(k, device=p.compute.device) for k in sizes]
