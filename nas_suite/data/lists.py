@@ -14,6 +14,7 @@ from nas_suite.data.images import Images, Splits, check_labels
 from nas_suite.data.pictures import Pictures, Tree
 from nas_suite.data.sets import DataSet
 from nas_suite.errors import BadInput, Missing
+from nas_suite.words import plural
 
 FORM = "`path label`, such as `n01560419/n01560419_100.JPEG 0`"
 LINE = re.compile(r"(\S.*?)\s+([0-9]{1,9})")
@@ -126,7 +127,7 @@ class Lists(DataSet):
                     absent.append(f"{file} ({at})")
         if absent:
             raise Missing(
-                f"{len(absent):,} of {len(seen):,} images that the lists name are not there, the first {absent[0]}: get them, "
+                f"{len(absent):,} of {plural(len(seen), 'image')} that the lists name are not there, the first {absent[0]}: get them, "
                 "or set data.path (of test images data.test_path) to the folder that the lists' paths start from"
             )
 
