@@ -126,8 +126,9 @@ class Lists(DataSet):
                 if not file.is_file():
                     absent.append(f"{file} ({at})")
         if absent:
+            named = plural(len(seen), "image")
             raise Missing(
-                f"{len(absent):,} of {plural(len(seen), 'image')} that the lists name are not there, the first {absent[0]}: get them, "
+                f"{len(absent):,} of {named} that the lists name are not there, the first {absent[0]}: get them, "
                 "or set data.path (of test images data.test_path) to the folder that the lists' paths start from"
             )
 
