@@ -2,6 +2,8 @@
 
 import random
 import statistics
+import subprocess
+import sys
 import time
 
 import pytest
@@ -116,3 +118,32 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert machine.having(machine.called(torch.device("cpu"))) == torch.device("cpu")
     assert machine.having("Titan RTX") is None
     assert {"governor", "clock_mhz", "versions", "system"} <= machine.described(torch.device("cpu")).keys()
+
+
+@pytest.mark.skipif(not machine.keep_memory(), reason="this system's C library cannot be told to keep memory")
+def test_what_a_network_frees_is_not_cleared_anew_at_each_run() -> None:
+    """In a process of its own: pages that the system had to clear in ten runs of features of 40 MB."""
+    code = """
+import resource, torch
+from nas_suite.latency import backends
+from nas_suite.latency.conditions import Conditions
+
+module = torch.nn.Sequential(torch.nn.Conv2d(8, 160, 1), torch.nn.ReLU(), torch.nn.Conv2d(160, 8, 1))
+under = Conditions(batch=1, threads=1, dtype="fp32", resolution=256, device="cpu", backend="torch")
+x = torch.randn(1, 8, 256, 256)
+if KEPT:
+    backends.timed(module, (8, 256, 256), under, torch.device("cpu"), 0.2)
+with torch.inference_mode():
+    module(x)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        module(x)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    kept, handed_back = (
+        int(
+            subprocess.run([sys.executable, "-c", code.replace("KEPT", how)], capture_output=True, check=True, text=True).stdout
+        )
+        for how in ("True", "False")
+    )
+    assert kept < 1000 < 20_000 < handed_back

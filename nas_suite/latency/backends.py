@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_suite.errors import BadInput
+from nas_suite.latency import machine
 from nas_suite.latency.conditions import Conditions, Dtype
 from nas_suite.latency.timer import Reading, Run, by_clock, by_events
 
@@ -17,6 +18,7 @@ DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat1
 def timed(module: nn.Module, shape: tuple[int, ...], under: Conditions, device: torch.device, seconds: float) -> Reading:
     """The latency of a module in evaluation mode for features of a shape (c, h, w), under conditions that are all known.
     BadInput where it cannot run so."""
+    machine.keep_memory()
     dtype = DTYPES[under.dtype or "fp32"]
     threads = under.threads or 1
     try:

@@ -1,10 +1,12 @@
 """The machine that measures: what its processor or accelerator is called, at which clock it runs, which libraries it has."""
 
 import contextlib
+import ctypes
 import os
 import platform
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from nas_suite.registry import installed
 CPUINFO = Path("/proc/cpuinfo")
 FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 PACKAGES = ("nas-suite", "torch", "onnxruntime")
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def place(device: str) -> torch.device:
@@ -41,6 +44,18 @@ def having(name: str) -> torch.device | None:
     return next((device for device in places if called(device) == name), None)
 
 
+@cache
+def keep_memory() -> bool:
+    """Has the C library keep what tensors leave, as servers of networks do; whether it does. glibc hands large tensors' memory
+    back, and the system clears it when it is asked for again: that takes up to half as long again as the network, by the state
+    of the heap, so that one network differs between processes more than two networks do (benchmarks/LOG.md)."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(TRIM_THRESHOLD, (1 << 31) - 1))
+
+
 def described(device: torch.device) -> dict[str, Any]:
     """What else a latency depends on, as far as it can be read: versions, processors, clock and governor."""
     found: dict[str, Any] = {
@@ -48,6 +63,7 @@ def described(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(),
         "processors": os.cpu_count(),
+        "memory": "kept" if keep_memory() else "handed back",
         "layout": "channels-last",
     }
     if device.type == "cuda":
