@@ -36,12 +36,13 @@ class Method(Learner):
     `single_path` says that it trains one path a block, where a space lets that be chosen and nobody says otherwise; `ground`
     names the settings that a trained method's weights hang on, `searching` those that a search of them takes; `derives` says
     that training is the search itself, from which a network is derived that meets a latency, rather than what a search then
-    looks through.
+    looks through; `direct` that networks are trained one by one, without a supernet.
     """
 
     needs: ClassVar[type[SearchSpace]]
     single_path: ClassVar[bool] = False
     derives: ClassVar[bool] = False
+    direct: ClassVar[bool] = False
     ground: ClassVar[tuple[str, ...]] = ()
     searching: ClassVar[tuple[str, ...]] = ()
     problem: Problem

@@ -28,6 +28,7 @@ NEEDED = {  # of a record, by its kind
     "supernet": (),
     "search": ("supernet", "objectives", "limits"),
     "bilevel": ("table", "measure"),
+    "direct": ("objectives", "limits", "design"),
     "retrain": ("arch",),
     "rank": ("bench", "runs"),
     "table": ("bench", "archs", "repeats", "workers"),

@@ -1,4 +1,4 @@
-"""`nas search`: a trained supernet searched for the best networks, or a network derived that meets a latency."""
+"""`nas search`: a trained supernet searched, a network derived that meets a latency, or networks trained one by one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nas_suite.cli import direct
 from nas_suite.cli.answer import note
 from nas_suite.cli.common import (
     SETTINGS,
@@ -36,18 +37,21 @@ from nas_suite.run import handle, newest, run_at
 
 app = typer.Typer()
 SUPERNET, LATENCY = "Search of a trained supernet (mixpath, spos, fairnas)", "Search for a latency (tfnas)"
-SEARCHED = ("run", "budget", "objective", "max", "calib-images")
-DERIVED = (
-    "latency",
-    "data",
-    "epochs",
-    "batch-size",
-    "lr",
-    "threads",
-    "second-path",
-    "depth",
-    "no-elastic",
-    "no-measure",
+BOTH = ("budget", "max")  # of searches that look at many networks
+SEARCHED = ("run", "objective", "calib-images")
+TRAINING = ("data", "epochs", "batch-size", "lr", "threads")
+DERIVED = ("latency", "second-path", "depth", "no-elastic", "no-measure")
+DIRECT = (
+    "space",
+    "checkpoint",
+    "init-size",
+    "init",
+    "fidelity",
+    "finalists",
+    "finalist-seeds",
+    "parallel",
+    "patience",
+    "max-seconds",
 )
 
 
@@ -72,7 +76,7 @@ def search(
             rich_help_panel=SUPERNET,
         ),
     ] = None,
-    budget: Annotated[int | None, typer.Option(min=1, help="How many networks to evaluate.", rich_help_panel=SUPERNET)] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="How many networks to evaluate.")] = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,7 +91,6 @@ def search(
             "--max",
             metavar="COST=NUMBER",
             help="An upper bound, such as macs=300M or latency=12 (ms). Repeatable.",
-            rich_help_panel=SUPERNET,
         ),
     ] = None,
     calib_images: CalibImages = None,
@@ -97,9 +100,7 @@ def search(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            help="What to search on, a data set of `nas data list`.", autocompletion=complete_data, rich_help_panel=LATENCY
-        ),
+        typer.Option(help="What to search on, a data set of `nas data list`.", autocompletion=complete_data),
     ] = None,
     second_path: Annotated[
         str | None,
@@ -118,6 +119,16 @@ def search(
     no_measure: Annotated[
         bool, typer.Option("--no-measure", help="Do not measure the network that was found.", rich_help_panel=LATENCY)
     ] = False,
+    space: direct.Space = None,
+    checkpoint: direct.Checkpoint = None,
+    init_size: direct.InitSize = None,
+    init: direct.Init = None,
+    fidelity: direct.Fidelity = None,
+    finalists: direct.Finalists = None,
+    finalist_seeds: direct.FinalistSeeds = None,
+    parallel: direct.Parallel = None,
+    patience: direct.Patience = None,
+    max_seconds: direct.MaxSeconds = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: Lr = None,
@@ -149,23 +160,35 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search a trained supernet for the networks that are best in all objectives and within all bounds; or, with tfnas, train
-    one, derive the network that meets a latency, and measure it.
+    one, derive the network that meets a latency, and measure it; or, with tnas, random or evolution, train networks one by one.
 
-    Without --recipe, --config or --data, tfnas searches on handwritten digits, for images of 224 px on this processor.
+    Without --recipe, --config or --data, tfnas and searches by trainings take handwritten digits, tfnas for images of 224 px on
+    this processor.
     """
     from nas_suite.methods import METHODS
 
-    derives = METHODS.load(method).derives
+    cls = METHODS.load(method)
     given = {
         "run": run, "budget": budget, "objective": objective, "max": most, "calib-images": calib_images, "latency": latency,
         "data": data, "epochs": epochs, "batch-size": batch_size, "lr": lr, "threads": threads,
         "second-path": second_path, "depth": depth, "no-elastic": no_elastic or None, "no-measure": no_measure or None,
+        "space": space, "checkpoint": checkpoint, "init-size": init_size, "init": init, "fidelity": fidelity,
+        "finalists": finalists, "finalist-seeds": finalist_seeds, "parallel": parallel, "patience": patience,
+        "max-seconds": max_seconds,
     }  # fmt: skip
-    for name in SEARCHED if derives else DERIVED:
+    foreign = (*BOTH, *SEARCHED, *DIRECT) if cls.derives else (*DERIVED, *((SEARCHED) if cls.direct else (*TRAINING, *DIRECT)))
+    for name in foreign:
         if given[name] is not None:
             raise BadInput(f"--{name} has no meaning for nas search {method}; nas search --help says which options have")
     names = {"seed": seed, "device": device, "precision": precision}
-    if derives:
+    if cls.direct:
+        own = {name.replace("-", "_"): given[name] for name in DIRECT[2:] if name != "fidelity"}
+        own |= {"budget": budget, **direct.fidelity(fidelity)}
+        trained = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+        words = [*(sets or ()), *(f"retrain.{name}={value}" for name, value in trained.items() if value is not None)]
+        plan = planned(method, recipe, config, words, {**names, "data": data, "space": space, "threads": threads}, own)
+        direct.search_directly(plan, bounds(most or ()), checkpoint, table, out, as_json)
+    elif cls.derives:
         words = [*(sets or ()), *([f"space.depth_by={depth}"] if depth is not None else [])]
         own = {"latency": latency, "epochs": epochs, "batch_size": batch_size, "lr": lr, "second_path": second_path}
         own |= {"elastic": False if no_elastic else None}
@@ -227,12 +250,20 @@ def planned(
     from nas_suite.registry import Typed
     from nas_suite.spaces import SPACES
 
-    fit = [name for name in SPACES.names() if issubclass(SPACES.load(name), METHODS.load(method).needs)]
-    demo = f"{method}-digits"
-    if recipe is None and config is None and names["data"] is None and demo in (r.name for r in recipes()):
+    cls = METHODS.load(method)
+    fit = [name for name in SPACES.names() if issubclass(SPACES.load(name), cls.needs)]
+    demo = "tnas-digits" if cls.direct else f"{method}-digits"
+    if (
+        recipe is None
+        and config is None
+        and not names["data"]
+        and not names.get("space")
+        and demo in (r.name for r in recipes())
+    ):
         recipe = demo
     typed = {name: Typed(word) if isinstance(word, str) else word for name, word in own.items() if word is not None}
-    return compose(Plan(method=method, space=fit[0]), recipe, config, sets, method=method, **names, **typed)
+    first = "nasbench201" if cls.direct else fit[0]
+    return compose(Plan(method=method, space=first), recipe, config, sets, method=method, **names, **typed)
 
 
 def derive(plan: Any, table: str | None, measure: bool, out: Path | None, as_json: bool) -> None:

@@ -22,7 +22,7 @@ def brief(run: Run) -> dict[str, Any]:
 
 def figure(run: Run) -> str:
     """The one figure that a list of runs shows."""
-    if run.record["kind"] == "search":
+    if run.record["kind"] in ("search", "direct"):
         return plural(len(run.trials()), "network")
     if run.record["kind"] == "table":
         return f"{len(run.lines(ROWS))} of {plural(len(run.record['archs']) * run.record['repeats'], 'training')}"
@@ -139,7 +139,49 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
     return about, parts
 
 
+def of_direct(run: Run) -> tuple[dict[str, Any], Parts]:
+    """A search by trainings: why it ended, what it trained, the finalists, and the winner's test accuracy."""
+    from nas_suite import pipeline
+
+    trials, result = sorted(run.trials(), key=lambda trial: trial["trial"]), run.record.get("result")
+    limits, taken = run.record["limits"], [t for t in trials if t.get("source") == "history"]
+    about = {"limits": limits, "evaluated": len(trials), "trials": trials, "result": result}
+    heads: dict[str, Any] = {"networks": len(trials), "failed": sum(t["status"] != "ok" for t in trials)}
+    heads |= {"from the history": len(taken)} if taken else {}
+    heads |= {f"{name} at most": short(bound) for name, bound in limits.items()}
+    if result is None:
+        best = pipeline.ranked(run)
+        heads |= {"best validation accuracy": percent(1.0 - best[0]["values"]["error"])} if best else {}
+        return about, [facts(heads)]
+    heads["ended"] = Prose(pipeline.ENDS[result["ended"]])
+    if "finalists" not in result:
+        return about, [facts(heads), "", result["arch"]]
+    test = result["test_accuracy"]
+    heads |= {
+        "test accuracy": f"{with_spread(test)} of the winner",
+        "parameters": f"{result['params']:,.0f}",
+        "multiply-adds": f"{result['macs']:,.0f}",
+    }
+    rows = [
+        (
+            "" if f["mean"] is None else with_spread(f),
+            str(len(f["val"])),
+            "winner" if f["arch"] == result["arch"] else "",
+            f["arch"],
+        )
+        for f in result["finalists"]
+    ]
+    table = Table(("validation accuracy", "seeds", "", "finalist"), rows)
+    return about, [facts(heads), "", table, "", result["arch"]]
+
+
+def with_spread(found: Mapping[str, Any]) -> str:
+    """A mean accuracy and, where there is one, its standard deviation."""
+    return percent(found["mean"]) + (f" ± {percent(found['sd'])}" if found["sd"] is not None else "")
+
+
 SUMMARIES = {
+    "direct": of_direct,
     "supernet": of_training,
     "bilevel": of_bilevel,
     "search": of_search,
@@ -158,7 +200,7 @@ def following(run: Run) -> str:
         return after_table(run)
     if kind == "supernet":
         return f"nas search {run.record['plan']['method']} --run {name}"
-    if kind == "bilevel":
+    if kind in ("bilevel", "direct"):
         return f"nas retrain {name}"
     return f"nas retrain {name} --knee" if kind == "search" else f"nas report {name}"
 

@@ -86,6 +86,8 @@ def train_supernet(
     from nas_suite.methods import METHODS
     from nas_suite.plan import Plan, compose
 
+    if METHODS.load(method).direct:
+        raise BadInput(f"{method} trains no supernet but networks one by one: nas search {method} --data DATA")
     if METHODS.load(method).derives:
         raise BadInput(f"{method} trains its supernet and searches it at once: nas search {method} --latency MS")
     names = {"method": method, "space": space, "data": data, "seed": seed, "device": device, "precision": precision}

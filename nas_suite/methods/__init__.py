@@ -2,6 +2,9 @@
 
 from nas_suite.registry import Registry
 
+SEARCHERS = ("tnas", "random", "evolution")
+"""Methods that train networks one by one and learn from nothing but how these did."""
+
 METHODS = Registry(
     "method",
     {
@@ -9,6 +12,7 @@ METHODS = Registry(
         "spos": "nas_suite.methods.single_path:SPOS",
         "fairnas": "nas_suite.methods.single_path:FairNAS",
         "tfnas": "nas_suite.methods.tfnas:TFNAS",
+        **dict.fromkeys(SEARCHERS, "nas_suite.methods.direct:Direct"),
     },
     "nas_suite.methods",
 )

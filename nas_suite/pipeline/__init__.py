@@ -9,11 +9,12 @@ from nas_suite.artefact import load_network, whole_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
+from nas_suite.pipeline.direct import ENDS, continue_directly, search_directly
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making
 from nas_suite.pipeline.ranking import Request, check, check_estimators, rank_networks, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
-from nas_suite.pipeline.searching import choose, continue_search, front, search_supernet
+from nas_suite.pipeline.searching import choose, continue_search, front, ranked, search_supernet
 from nas_suite.pipeline.setting import build, check_ground, environment, prepare, prepare_on, priced, space_of, table_of, typed
 from nas_suite.pipeline.training import continue_supernet, train_supernet, trained
 from nas_suite.plan import Plan
@@ -22,6 +23,7 @@ from nas_suite.spaces import SPACES
 from nas_suite.tables import there
 
 __all__ = [
+    "ENDS",
     "Request",
     "Round",
     "bench",
@@ -40,8 +42,10 @@ __all__ = [
     "prepare",
     "prepare_on",
     "rank_networks",
+    "ranked",
     "resume",
     "retrain",
+    "search_directly",
     "search_supernet",
     "space_of",
     "train_supernet",
@@ -72,6 +76,8 @@ def resume(run: Run, progress: Progress = silent) -> Run:
     if kind == "bilevel":
         setting = priced(setting, table_of(run))
         return continue_deriving(run, setting, build(setting), progress)
+    if kind == "direct":
+        return continue_directly(run, setting, progress)
     if kind == "supernet":
         return continue_supernet(run, setting, build(setting), progress)
     return continue_retrain(run, setting, standalone(setting, run.record["arch"]), progress)

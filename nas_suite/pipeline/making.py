@@ -4,9 +4,8 @@ import json
 import math
 import random
 import shutil
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import numpy as np
 from nas_suite import tables
 from nas_suite.cost import COSTS, cost
 from nas_suite.data import DATA
-from nas_suite.engine import Progress, Signals, fit, silent
+from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
 from nas_suite.pipeline.retraining import standalone
+from nas_suite.pipeline.scratch import SCRATCH, from_scratch
 from nas_suite.pipeline.setting import Setting, new_run, prepare, prepare_on, work
 from nas_suite.plan import FIT, Plan, compose
 from nas_suite.registry import checked, defaults, typed_as
@@ -31,7 +31,6 @@ from nas_suite.words import plural
 from nas_suite.workers import Done, evaluate
 
 MOST = 100_000  # networks that are trained without being a sample
-SCRATCH = ".training"
 
 
 @dataclass(frozen=True)
@@ -116,17 +115,9 @@ def setting_of(run: str) -> Setting:
 def trained_from_scratch(task: Training) -> dict[str, float]:
     """Trains one network to the end of its recipe; accuracies of the last epoch's weights, and seconds."""
     setting = setting_of(task.run)
-    plan = replace(setting.plan, seed=setting.plan.seed + task.repeat)
-    learner = standalone(replace(setting, plan=plan), task.arch)
-    folder = scratch(task)
-    record = {"schema": 1, "kind": "retrain", "status": "running", "created": "", "plan": plan.record(), "arch": task.arch}
-    training = Run.open(folder) if (folder / "run.json").exists() else Run.create(folder, record)
-    started = time.monotonic()
-    epochs = learner.recipe.epochs
-    fit(learner, learner.batches(), epochs, training, plan.seed, epochs_apart=epochs)
-    seconds = sum(line.get("seconds", 0.0) for line in training.epochs()) or time.monotonic() - started
+    learner, seconds = from_scratch(setting, task.arch, setting.plan.seed + task.repeat, scratch(task))
     splits = {"val": setting.splits.val, "test": setting.data.test(), "train": setting.splits.train}
-    return {**{name: learner.accuracy(images) for name, images in splits.items()}, "seconds": round(seconds, 3)}
+    return {**{name: learner.accuracy(images) for name, images in splits.items()}, "seconds": seconds}
 
 
 def draft(run: Run, setting: Setting, rows: Sequence[Mapping[str, Any]]) -> Draft:

@@ -1,6 +1,6 @@
 """Searching a trained supernet, the front that was found, and the choice of one network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from nas_suite.engine import Progress, silent
 from nas_suite.errors import BadInput, suggest
 from nas_suite.ground import basis, check_finished
 from nas_suite.latency.conditions import Conditions
+from nas_suite.latency.table import LatencyTable
 from nas_suite.method import Method
 from nas_suite.objective import Objective
 from nas_suite.pipeline.latencies import table_for
@@ -64,12 +65,7 @@ def search_supernet(
     check_ground(supernet, plan, "a search", ("method", "space", "data"))
     check_finished(supernet)
     setting, method = trained(supernet, plan)
-    found = None
-    if LATENCY in (*objectives, *bounds):
-        found = table_for(plan.space, deployed(setting), table, Conditions())
-        setting = priced(setting, found)
-    elif table is not None:
-        raise BadInput("--table has no effect without --objective latency or --max latency=MS")
+    setting, found = with_latency(setting, (*objectives, *bounds), table)
     objectives_for(objectives, setting, method)
     method.searcher([], limits_for(bounds, setting))  # a limit that nothing meets is refused before a run is made
     run = new_run(
@@ -80,6 +76,17 @@ def search_supernet(
     if found is not None:
         found.write(run.path / TABLE)
     return continue_search(run, setting, method, progress)
+
+
+def with_latency(setting: Setting, names: Iterable[str], table: str | None) -> tuple[Setting, LatencyTable | None]:
+    """The setting with the latency of its networks as they are deployed, and the table that it goes by, where the latency is
+    among the objectives and costs named."""
+    if LATENCY in names:
+        found = table_for(setting.plan.space, deployed(setting), table, Conditions())
+        return priced(setting, found), found
+    if table is not None:
+        raise BadInput("--table has no effect without --objective latency or --max latency=MS")
+    return setting, None
 
 
 def continue_search(run: Run, setting: Setting, method: Any, progress: Progress) -> Run:
@@ -109,6 +116,26 @@ def derived(run: Run, ranked: bool) -> str:
     return run.record["result"]["arch"]
 
 
+def chosen(run: Run, best: int | None, at_knee: bool) -> str:
+    """The winner of a search by trainings, or its K-th best network as the search trained it."""
+    if at_knee:
+        raise BadInput(f"{run.name} looked for accuracy alone, so it has no knee: leave --knee out")
+    if best is None and "result" in run.record:
+        return run.record["result"]["arch"]
+    found = ranked(run)
+    if not found:
+        raise BadInput(f"{run.path} has no trained network yet; `nas runs resume {handle(run)}` goes on with it")
+    if not 1 <= (best or 1) <= len(found):
+        raise BadInput(f"--best {best}: {run.name} trained {plural(len(found), 'network')}, 1 is the most accurate")
+    return found[(best or 1) - 1]["arch"]
+
+
+def ranked(run: Run) -> list[dict[str, Any]]:
+    """The networks that a search trained, the most accurate first; of equals the one that was asked for first."""
+    fine = [trial for trial in run.trials() if trial["status"] == "ok"]
+    return sorted(fine, key=lambda trial: (trial["values"]["error"], trial["trial"]))
+
+
 def choose(run: Run, best: int | None = None, at_knee: bool = False, arch: str | None = None) -> str:
     """The architecture to retrain: `arch` itself, the K-th best of the front in its first objective, or its knee."""
     if arch is not None:
@@ -116,6 +143,8 @@ def choose(run: Run, best: int | None = None, at_knee: bool = False, arch: str |
         return space.describe(space.parse(arch))
     if run.record["kind"] == "bilevel":
         return derived(run, best is not None or at_knee)
+    if run.record["kind"] == "direct":
+        return chosen(run, best, at_knee)
     if run.record["kind"] != "search":
         raise BadInput(f"{run.path} is a {run.record['kind']} run: name a search run, or an architecture with --arch")
     found = front(run)

@@ -1,0 +1,168 @@
+"""A search by stand-alone trainings: asked, trained at the search's fidelity, written down, told; then its finalists."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas_suite.disk import repair_tail
+from nas_suite.engine import Progress, Signals, silent
+from nas_suite.errors import BadInput
+from nas_suite.methods.direct import Direct
+from nas_suite.objective import Objective
+from nas_suite.pipeline.finals import finals
+from nas_suite.pipeline.searching import limits_for, ranked, with_latency
+from nas_suite.pipeline.setting import TABLE, Setting, new_run, prepare, priced, table_of, work
+from nas_suite.pipeline.trying import Outcome, Task, asked_of, at_fidelity, line_of, outcomes
+from nas_suite.plan import Plan
+from nas_suite.run import TRIALS, Run
+from nas_suite.search import Evolution, Random, Region, Searcher, losses_of
+from nas_suite.words import plural
+
+ERROR = Objective("error", "min", lambda archs: [])
+"""What a trial tells: the share of the validation images that the trained network gets wrong."""
+ENDS = {
+    "budget": "its budget is spent",
+    "all": "every network within its limits is evaluated",
+    "patience": "nothing better was found for long",
+    "max_seconds": "its time is spent",
+}
+"""Why a search ends, in words."""
+
+
+def search_directly(
+    plan: Plan,
+    bounds: Mapping[str, float],
+    out: Path | None = None,
+    progress: Progress = silent,
+    table: str | None = None,
+) -> Run:
+    """Searches a plan's space by training networks one by one, the best of them whole; returns the run, which holds the winner.
+
+    Nothing but `finals` opens the test images.
+    """
+    setting, found = with_latency(prepare(plan), bounds, table)
+    check(setting)
+    region = Region(setting.space, limits_for(bounds, setting))
+    run = new_run(
+        "direct", f"search_{plan.method}_{plan.space}_{plan.data}", setting, out, objectives=[ERROR.name],
+        limits=dict(bounds), design=design(region, setting), table=str(Path(found.where).resolve()) if found else "",
+    )  # fmt: skip
+    if found is not None:
+        found.write(run.path / TABLE)
+    return continue_directly(run, setting, progress)
+
+
+def check(setting: Setting) -> None:
+    """BadInput where a search by trainings makes no sense: with too few classes, for a budget below the initial design, at a
+    fidelity that cannot be had, or where there are no test images for its finalists."""
+    asked = asked_of(setting)
+    if len(setting.splits.classes) < 2:
+        raise BadInput(f"{setting.plan.data} has one class, which every network gets right: give it at least two")
+    if asked.budget < asked.init_size:
+        raise BadInput(
+            f"a budget of {plural(asked.budget, 'training')} is smaller than the initial design of {asked.init_size}: "
+            "raise --budget or lower --init-size"
+        )
+    at_fidelity(setting)
+    if asked.finalists and (reason := setting.data.lacks_test()):
+        raise BadInput(f"{reason}; without it --finalists 0 searches alone")
+
+
+def design(region: Region, setting: Setting) -> list[str] | None:
+    """The first networks to train, as text; None where the searcher draws its own."""
+    return None
+
+
+def searcher_for(run: Run, region: Region, setting: Setting) -> Searcher:
+    asked, seed = asked_of(setting), setting.plan.seed
+    if setting.plan.method == "evolution":
+        return Evolution(region, seed, population=asked.init_size, sample=asked.init_size)
+    return Random(region, seed, batch=asked.parallel)
+
+
+def continue_directly(run: Run, setting: Setting, progress: Progress) -> Run:
+    if setting.latency is None and run.record.get("table"):
+        setting = priced(setting, table_of(run))
+    region = Region(setting.space, limits_for(run.record["limits"], setting))
+    searcher, asked = searcher_for(run, region, setting), asked_of(setting)
+
+    def job() -> dict[str, Any]:
+        trials, end = sought(run, searcher, setting, progress)
+        best = ranked(run)
+        if not best:
+            raise BadInput(f"none of {plural(len(trials), 'network')} could be trained: {trials[0]['error']}")
+        about = {"ended": end, "evaluated": len(trials), "failed": len(trials) - len(best)}
+        if not asked.finalists:
+            return {"result": {"arch": best[0]["arch"], **about}}
+        archs = [trial["arch"] for trial in best[: asked.finalists]]
+
+        def further(done: int, total: int, figures: Mapping[str, float]) -> None:
+            progress(asked.budget + done, asked.budget + total, figures)
+
+        found = finals(run, setting, archs, further)
+        return {**found, "result": {**found["result"], **about}}
+
+    return work(run, job)
+
+
+def sought(run: Run, searcher: Searcher, setting: Setting, progress: Progress) -> tuple[list[dict[str, Any]], str]:
+    """The trials of a search, in the order in which they were asked for, and why it ended.
+
+    Each is in trials.jsonl before the next begins, those that train at the same time as they come. What is there already is
+    told, not trained again, so a search that was killed goes on to the same end; so is nothing that failed.
+    """
+    repair_tail(run.path / TRIALS)
+    recorded = {line["arch"]: line for line in run.trials()}
+    asked, space, trials = asked_of(setting), setting.space, list[dict[str, Any]]()
+    with Signals() as signals:
+        while not (end := ended(trials, asked)):
+            if not (batch := searcher.ask()):
+                return trials, "all"
+            wanted = batch[: asked.budget - len(trials)]
+            for at in range(0, len(wanted), asked.parallel):
+                group = [space.describe(arch) for arch in wanted[at : at + asked.parallel]]
+                places = {text: len(trials) + k for k, text in enumerate(group) if text not in recorded}
+                tasks = [Task(str(run.path), text, setting.plan.seed, str(place)) for text, place in places.items()]
+                for task, outcome in outcomes(tasks, asked.parallel, signals.check):
+                    recorded[task.arch] = entered(run, places[task.arch], task, outcome)
+                    progress(len(recorded), total(asked), recorded[task.arch]["values"] or {})
+                    signals.check()
+                trials += [recorded[text] for text in group]
+                if ended(trials, asked):
+                    break
+            else:
+                searcher.tell(wanted, np.array([losses_of(trial, [ERROR]) for trial in trials[-len(wanted) :]]))
+    return trials, end
+
+
+def total(asked: Direct) -> int:
+    """How many trainings a search may take, those of its finalists too."""
+    return asked.budget + asked.finalists * asked.finalist_seeds
+
+
+def entered(run: Run, place: int, task: Task, outcome: Outcome) -> dict[str, Any]:
+    """Writes a trial down; its training is then done with."""
+    values = None if outcome.val is None else {ERROR.name: 1.0 - outcome.val}
+    about = {"trial": place, "arch": task.arch, "status": "failed" if values is None else "ok", "values": values}
+    trial = {**about, "seed": task.seed, **line_of(outcome)}
+    run.append(TRIALS, trial)
+    shutil.rmtree(task.folder, ignore_errors=True)
+    return trial
+
+
+def ended(trials: Sequence[Mapping[str, Any]], asked: Direct) -> str:
+    """Why a search is over after these trials; nothing where it goes on."""
+    if len(trials) >= asked.budget:
+        return "budget"
+    errors = [np.inf if trial["values"] is None else trial["values"][ERROR.name] for trial in trials]
+    if len(trials) < asked.init_size:
+        return ""
+    if not np.isfinite(errors).any():
+        return "failing"
+    if asked.patience and len(trials) - 1 - int(np.argmin(errors)) >= asked.patience:
+        return "patience"
+    spent = sum(trial["seconds"] for trial in trials if trial["source"] == "training")
+    return "max_seconds" if asked.max_seconds and spent >= asked.max_seconds else ""
