@@ -28,6 +28,7 @@ FLOORS = (
         "prefix",
         "cellrows",
         "proxies",
+        "surrogate",
     ),
     ("method", "multipath", "elastic", "latency"),
     ("oneshot", "target"),
