@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nas_suite.errors import BadInput, Missing
@@ -189,3 +190,35 @@ def test_an_address_that_is_none_is_told_in_one_line(url: str, words: str) -> No
         History.open(url, make=True)
     assert "\n" not in str(told.value)
     assert "secret" not in str(told.value)
+
+
+def test_features_of_images_are_kept_by_data_set_and_extractor(history: History) -> None:
+    two = replace(DIGITS, classes=("0", "1"))
+    history.add([], [two])
+    bank = [np.arange(12, dtype=np.float16).reshape(4, 3), np.array([[0.1, -2, 65504]], np.float16)]
+    assert history.bank(two.key, "conv-1") is None
+    assert history.put_bank(two.key, "conv-1", bank)
+    assert not history.put_bank(two.key, "conv-1", [-some for some in bank])
+    found = history.bank(two.key, "conv-1")
+    assert found is not None
+    assert all(f.dtype == np.float16 and (f == b).all() for f, b in zip(found, bank, strict=True))
+    assert history.bank(two.key, "resnet18") is None
+
+
+@pytest.mark.parametrize(
+    ("bank", "words"),
+    [
+        ([np.zeros((4, 3), np.float16)], "2 classes"),
+        ([np.zeros((65, 3), np.float16)] * 2, "65 images"),
+        ([np.zeros((4, 3), np.float16), np.zeros((0, 3), np.float16)], "class 1 has the features of 0 images"),
+        ([np.zeros((4, 3), np.float16), np.full((1, 3), np.inf, np.float16)], "class 1 has features that are not finite"),
+        ([np.zeros((4, 0), np.float16)] * 2, "one number of features"),
+        ([], "for each class"),
+    ],
+)
+def test_a_bank_that_does_not_fit_is_refused(history: History, bank: list[np.ndarray], words: str) -> None:
+    history.add([], [replace(DIGITS, classes=("0", "1"))])
+    with pytest.raises(BadInput, match=words):
+        history.put_bank(DIGITS.key, "conv-1", bank)
+    with pytest.raises(BadInput, match=f"did you mean '{DIGITS.key}'"):
+        history.bank(DIGITS.key[:-1], "conv-1")

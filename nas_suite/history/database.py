@@ -45,7 +45,8 @@ class Database:
         """The database of an address (`place.address`), with its tables of the newest version; where there is none it is made
         if `make` says so, else Missing."""
         parsed = understood(address(url))
-        file = Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
+        name = str(parsed.database)
+        file = Path(name) if parsed.get_backend_name() == "sqlite" and not name.startswith("file:") else None
         where = str(file or parsed.render_as_string())
         if file is not None and not file.exists():
             if not make:
@@ -104,10 +105,10 @@ def understood(url: str) -> URL:
     """A URL as SQLAlchemy reads it; PostgreSQL's is of psycopg where it names no other driver."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise BadInput(
-            f"{url.partition('://')[0]}://… is no URL of a database; examples: /folder/history.sqlite, sqlite:////folder/history.sqlite, "
-            "postgresql://user@host/name"
+            f"{url.partition('://')[0]}://… is no URL of a database; examples: /folder/history.sqlite, "
+            "sqlite:////folder/history.sqlite, postgresql://user@host/name"
         ) from None
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise BadInput(

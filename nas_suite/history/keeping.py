@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float16
 from sqlalchemy import Connection, delete, func, insert, select
 
 from nas_suite.errors import BadInput, suggest
 from nas_suite.history.database import Database
 from nas_suite.history.kinds import kinds, one_kind
-from nas_suite.history.rows import Evaluation, Task, plain
-from nas_suite.history.schema import DATA, EVALUATIONS, RECIPES, version
+from nas_suite.history.rows import LONGEST, Evaluation, Task, plain
+from nas_suite.history.schema import BANKS, DATA, EVALUATIONS, RECIPES, version
+from nas_suite.words import plural
 
 AT_ONCE = 500  # values in one question; SQLite of 2020 takes 999
+MOST_IMAGES = 64  # of a class in a bank of features
 SAME = ("space", "arch", "spelling", "split", "metric", "goal", "unit", "value", "seed", "seconds", "device")
 SAME += ("status", "error", "time", "source")  # columns that are fields as they are
 
@@ -69,6 +73,32 @@ class History:
             if fresh:
                 connection.execute(insert(EVALUATIONS), [record(row, keys[row.data][0]) for row in fresh.values()])
         return Added(len(fresh), len(rows) - len(fresh))
+
+    def put_bank(self, data: str, extractor: str, features: Sequence[Float16[np.ndarray, "_ f"]]) -> bool:
+        """Keeps the features of some images of each class of a data set, as the extractor of this id makes them: per class an
+        array of at most 64 images. False where such a bank is there already, which stays; BadInput where it does not fit."""
+        check_bank(extractor, features)
+        with self.database.writing() as connection:
+            number, task = known_task(connection, data)
+            if task.classes and len(features) != len(task.classes):
+                raise BadInput(f"{data} has {len(task.classes)} classes, a bank of features of {len(features)} was given")
+            if connection.execute(bank_query(number, extractor)).first():
+                return False
+            images, width = json.dumps([len(some) for some in features]), features[0].shape[1]
+            values = np.concatenate(features).astype("<f2").tobytes()
+            about = {"data_id": number, "extractor": extractor, "images": images, "features": width, "values": values}
+            connection.execute(insert(BANKS).values(about))
+        return True
+
+    def bank(self, data: str, extractor: str) -> list[Float16[np.ndarray, "_ f"]] | None:
+        """The features of a data set's images, a class an array (images, features); None where this extractor made none."""
+        with self.database.reading() as connection:
+            number, _ = known_task(connection, data)
+            found = connection.execute(bank_query(number, extractor)).mappings().first()
+        if found is None:
+            return None
+        values = np.frombuffer(found["values"], "<f2").astype(np.float16).reshape(-1, found["features"])
+        return np.split(values, np.cumsum(json.loads(found["images"]))[:-1])
 
     def datasets(self) -> list[Task]:
         """Every data set that was heard of, in the order in which they came."""
@@ -142,6 +172,7 @@ class History:
         rows = self.evaluations()
         with self.database.reading() as connection:
             about = {"schema": version(connection), "datasets": connection.scalar(select(func.count()).select_from(DATA))}
+            about["banks"] = connection.scalar(select(func.count()).select_from(BANKS))
         statuses = Counter(row.status for row in rows)
         return {
             "where": self.where,
@@ -192,6 +223,30 @@ def know(connection: Connection, tasks: Iterable[Task]) -> dict[str, tuple[int, 
         check_same(former, task)
         found[task.key] = found[key] = (number, key)
     return found
+
+
+def known_task(connection: Connection, key: str) -> tuple[int, Task]:
+    """Number and facts of a data set that the history knows; BadInput where it knows none of this key."""
+    row = connection.execute(select(DATA).where(DATA.c.key == key)).mappings().first()
+    if row is None:
+        raise BadInput(f"the history knows no data set {key!r}{suggest(key, connection.scalars(select(DATA.c.key)))}")
+    return row["id"], task_of(row)
+
+
+def bank_query(number: int, extractor: str) -> Any:
+    return select(BANKS).where(BANKS.c.data_id == number, BANKS.c.extractor == extractor)
+
+
+def check_bank(extractor: str, features: Sequence[np.ndarray]) -> None:
+    if not extractor or len(extractor) > LONGEST:
+        raise BadInput(f"a bank of features needs the id of its extractor, 1 to {LONGEST} characters")
+    if not features or len({some.shape[1] for some in features}) != 1 or not features[0].shape[1]:
+        raise BadInput("a bank needs an array (images, features) for each class, all of one number of features")
+    for at, some in enumerate(features):
+        if not 1 <= len(some) <= MOST_IMAGES:
+            raise BadInput(f"class {at} has the features of {plural(len(some), 'image')}; a bank keeps 1 to {MOST_IMAGES}")
+        if not np.isfinite(some).all():
+            raise BadInput(f"class {at} has features that are not finite")
 
 
 def check_same(former: Task, task: Task) -> None:

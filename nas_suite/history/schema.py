@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -67,7 +68,22 @@ EVALUATIONS = Table(
     Index("nas_evaluations_of", "space", "data_id", "split"),
 )
 
-STEPS: Sequence[Callable[[Connection], None]] = ()
+BANKS = Table(
+    "nas_feature_banks",
+    META,
+    Column("data_id", NUMBER, ForeignKey("nas_data_sets.id"), primary_key=True),
+    Column("extractor", String(LONGEST), primary_key=True),
+    Column("images", Text, nullable=False),  # of each class, a list of JSON
+    Column("features", Integer, nullable=False),
+    Column("values", LargeBinary, nullable=False),  # float16, little-endian, class after class
+)
+
+
+def add_banks(connection: Connection) -> None:
+    BANKS.create(connection)
+
+
+STEPS: Sequence[Callable[[Connection], None]] = (add_banks,)
 """From version 1 to 2, from 2 to 3, and so on."""
 
 
