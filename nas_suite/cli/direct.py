@@ -82,8 +82,8 @@ def search_directly(
 
     pipeline.typed(plan)  # what is wrong with it comes before a word of work
     if plan.method == "tnas" and checkpoint is None:
-        note("no learned surrogate (nas meta-train tnas makes one, --checkpoint names it): a plain Gaussian process goes on")
+        note("no learned surrogate, so a plain Gaussian process searches; nas meta-train tnas makes one, --checkpoint names it")
     note(f"searching {plan.space} with {plan.method} on {plan.data}, by training")
     with watching("search", "networks") as progress:
-        run = pipeline.search_directly(plan, limits, out, progress, table)
+        run = pipeline.search_directly(plan, limits, checkpoint, out, progress, table)
     finished("search", run, as_json)

@@ -2,8 +2,10 @@
 
 from nas_suite.registry import Registry
 
-SEARCHERS = ("tnas", "random", "evolution")
-"""Methods that train networks one by one and learn from nothing but how these did."""
+SEARCHERS = (
+    "tnas", "random", "evolution", "local-search", "gp-ei", "gp-ucb", "bananas", "nasbowl", "hebo", "metad2a",
+)  # fmt: skip
+"""Methods that train networks one by one, as `rivals` knows them."""
 
 METHODS = Registry(
     "method",

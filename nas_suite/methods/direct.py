@@ -16,7 +16,8 @@ class Direct:
 
     `budget` counts trainings at the search's fidelity, the initial design of `init_size` among them: `posterior` takes what the
     learned surrogate, or the history where there is none, believes to be good and that is diverse; `paper` the most accurate
-    of the history as they stand (TNAS's released code); `random` neither. `search_epochs` and `search_width` stand for
+    of the history as they stand (TNAS's released code); `random` neither. None: posterior for searchers that learn from other
+    data sets, random for others. `search_epochs` and `search_width` stand for
     retrain.epochs and space.width while it searches, if given: TNAS's variants (e) and (n). The best `finalists` by validation
     are trained whole with `finalist_seeds` seeds each. It trains `parallel` networks at a time; ends early where `patience`
     evaluations brought nothing better, or once trainings took `max_seconds`; 0: neither.
@@ -31,7 +32,7 @@ class Direct:
 
     budget: Annotated[int, Ge(1)] = 20
     init_size: Annotated[int, Ge(1)] = 5
-    init: Init = "posterior"
+    init: Init | None = None
     search_epochs: Annotated[int, Ge(1)] | None = None
     search_width: Annotated[float, Gt(0)] | None = None
     finalists: Annotated[int, Ge(0)] = 3

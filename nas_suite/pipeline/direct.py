@@ -1,7 +1,7 @@
 """A search by stand-alone trainings: asked, trained at the search's fidelity, written down, told; then its finalists."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
 from nas_suite.methods.direct import Direct
 from nas_suite.objective import Objective
+from nas_suite.pipeline.beginning import begin, learned, searcher
 from nas_suite.pipeline.finals import finals
+from nas_suite.pipeline.recalling import Told, recalled, remember
 from nas_suite.pipeline.searching import limits_for, ranked, with_latency
 from nas_suite.pipeline.setting import TABLE, Setting, new_run, prepare, priced, table_of, work
 from nas_suite.pipeline.trying import Outcome, Task, asked_of, at_fidelity, line_of, outcomes
 from nas_suite.plan import Plan
 from nas_suite.run import TRIALS, Run
-from nas_suite.search import Evolution, Random, Region, Searcher, losses_of
+from nas_suite.search import Region, Searcher, losses_of
 from nas_suite.words import plural
 
 ERROR = Objective("error", "min", lambda archs: [])
@@ -35,6 +37,7 @@ ENDS = {
 def search_directly(
     plan: Plan,
     bounds: Mapping[str, float],
+    checkpoint: Path | None = None,
     out: Path | None = None,
     progress: Progress = silent,
     table: str | None = None,
@@ -46,9 +49,13 @@ def search_directly(
     setting, found = with_latency(prepare(plan), bounds, table)
     check(setting)
     region = Region(setting.space, limits_for(bounds, setting))
+    believed = learned(setting, checkpoint)
+    start = begin(setting, region, believed)
+    searcher(setting, region, start.archs, believed)  # one that cannot be had is refused before a run is made
     run = new_run(
-        "direct", f"search_{plan.method}_{plan.space}_{plan.data}", setting, out, objectives=[ERROR.name],
-        limits=dict(bounds), design=design(region, setting), table=str(Path(found.where).resolve()) if found else "",
+        "direct", f"search_{plan.method}_{plan.space}_{plan.data}".replace(":", "-"), setting, out, objectives=[ERROR.name],
+        limits=dict(bounds), **start.record(setting), checkpoint=str(checkpoint.resolve()) if checkpoint else "",
+        table=str(Path(found.where).resolve()) if found else "",
     )  # fmt: skip
     if found is not None:
         found.write(run.path / TABLE)
@@ -71,26 +78,16 @@ def check(setting: Setting) -> None:
         raise BadInput(f"{reason}; without it --finalists 0 searches alone")
 
 
-def design(region: Region, setting: Setting) -> list[str] | None:
-    """The first networks to train, as text; None where the searcher draws its own."""
-    return None
-
-
-def searcher_for(run: Run, region: Region, setting: Setting) -> Searcher:
-    asked, seed = asked_of(setting), setting.plan.seed
-    if setting.plan.method == "evolution":
-        return Evolution(region, seed, population=asked.init_size, sample=asked.init_size)
-    return Random(region, seed, batch=asked.parallel)
-
-
 def continue_directly(run: Run, setting: Setting, progress: Progress) -> Run:
     if setting.latency is None and run.record.get("table"):
         setting = priced(setting, table_of(run))
     region = Region(setting.space, limits_for(run.record["limits"], setting))
-    searcher, asked = searcher_for(run, region, setting), asked_of(setting)
+    believed = learned(setting, Path(run.record["checkpoint"]) if run.record.get("checkpoint") else None)
+    asker = searcher(setting, region, [setting.space.parse(text) for text in run.record["design"]], believed)
+    asked = asked_of(setting)
 
     def job() -> dict[str, Any]:
-        trials, end = sought(run, searcher, setting, progress)
+        trials, end = sought(run, asker, setting, progress)
         best = ranked(run)
         if not best:
             raise BadInput(f"none of {plural(len(trials), 'network')} could be trained: {trials[0]['error']}")
@@ -108,39 +105,59 @@ def continue_directly(run: Run, setting: Setting, progress: Progress) -> Run:
     return work(run, job)
 
 
-def sought(run: Run, searcher: Searcher, setting: Setting, progress: Progress) -> tuple[list[dict[str, Any]], str]:
+def sought(run: Run, asker: Searcher, setting: Setting, progress: Progress) -> tuple[list[dict[str, Any]], str]:
     """The trials of a search, in the order in which they were asked for, and why it ended.
 
     Each is in trials.jsonl before the next begins, those that train at the same time as they come. What is there already is
     told, not trained again, so a search that was killed goes on to the same end; so is nothing that failed.
     """
     repair_tail(run.path / TRIALS)
-    recorded = {line["arch"]: line for line in run.trials()}
+    recorded, cheap = {line["arch"]: line for line in run.trials()}, at_fidelity(setting)
+    remember(run, cheap, map(told, recorded.values()))
     asked, space, trials = asked_of(setting), setting.space, list[dict[str, Any]]()
     with Signals() as signals:
         while not (end := ended(trials, asked)):
-            if not (batch := searcher.ask()):
+            if not (batch := asker.ask()):
                 return trials, "all"
             wanted = batch[: asked.budget - len(trials)]
             for at in range(0, len(wanted), asked.parallel):
                 group = [space.describe(arch) for arch in wanted[at : at + asked.parallel]]
                 places = {text: len(trials) + k for k, text in enumerate(group) if text not in recorded}
                 tasks = [Task(str(run.path), text, setting.plan.seed, str(place)) for text, place in places.items()]
-                for task, outcome in outcomes(tasks, asked.parallel, signals.check):
+                for task, outcome in judged(cheap, tasks, asked.parallel, signals.check):
                     recorded[task.arch] = entered(run, places[task.arch], task, outcome)
+                    remember(run, cheap, [told(recorded[task.arch])])
                     progress(len(recorded), total(asked), recorded[task.arch]["values"] or {})
                     signals.check()
                 trials += [recorded[text] for text in group]
                 if ended(trials, asked):
                     break
             else:
-                searcher.tell(wanted, np.array([losses_of(trial, [ERROR]) for trial in trials[-len(wanted) :]]))
+                asker.tell(wanted, np.array([losses_of(trial, [ERROR]) for trial in trials[-len(wanted) :]]))
     return trials, end
 
 
 def total(asked: Direct) -> int:
     """How many trainings a search may take, those of its finalists too."""
     return asked.budget + asked.finalists * asked.finalist_seeds
+
+
+def judged(cheap: Setting, tasks: Sequence[Task], at_once: int, check: Callable[[], None]) -> Iterator[tuple[Task, Outcome]]:
+    """What comes of trainings, each as soon as it is known: what the history has is not trained again."""
+    todo = []
+    for task in tasks:
+        row = recalled(cheap, task.arch, task.seed)
+        if row is None:
+            todo.append(task)
+        else:
+            yield task, Outcome(row.value, 0.0, source="history")
+    yield from outcomes(todo, at_once, check)
+
+
+def told(trial: Mapping[str, Any]) -> Told:
+    """A trial as the history is told of it."""
+    val = None if trial["values"] is None else 1.0 - trial["values"][ERROR.name]
+    return Told(trial["arch"], trial["seed"], val, trial["seconds"], trial.get("error", ""))
 
 
 def entered(run: Run, place: int, task: Task, outcome: Outcome) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from nas_suite.artefact import SUMS, write_network
 from nas_suite.cost import COSTS, cost
 from nas_suite.engine import Progress, Signals
 from nas_suite.errors import BadInput
+from nas_suite.pipeline.recalling import Told, remember
 from nas_suite.pipeline.setting import Setting
 from nas_suite.pipeline.trying import Task, asked_of, line_of, outcomes, train
 from nas_suite.run import ROWS, Run
@@ -23,7 +24,7 @@ def finals(run: Run, setting: Setting, archs: Sequence[str], progress: Progress)
     asked = asked_of(setting)
     seeds = [setting.plan.seed + k for k in range(1, asked.finalist_seeds + 1)]
     tasks = {(a, s): Task(str(run.path), a, s, f"final-{k}-{s}", True) for k, a in enumerate(archs) for s in seeds}
-    rows = trained(run, tasks, asked.parallel, progress)
+    rows = trained(run, setting, tasks, progress)
     entries = [entry(arch, [rows[arch, seed] for seed in seeds]) for arch in archs]
     fit = [one for one in entries if one["val"]]
     if not fit:
@@ -43,19 +44,26 @@ def finals(run: Run, setting: Setting, archs: Sequence[str], progress: Progress)
     return {SUMS: sums, "result": {**found, "test_accuracy": tests, "finalists": entries, **totals}}
 
 
-def trained(run: Run, tasks: Mapping[tuple[str, int], Task], at_once: int, progress: Progress) -> Rows:
-    """Trains what is not in rows.jsonl yet."""
+def trained(run: Run, setting: Setting, tasks: Mapping[tuple[str, int], Task], progress: Progress) -> Rows:
+    """Trains what is not in rows.jsonl yet, whatever the history knows: it has no weights to be tested."""
     lines = [line for line in run.lines(ROWS) if isinstance(line.get("arch"), str)]
     run.rewrite(ROWS, lines)
     rows: Rows = {(line["arch"], line["seed"]): line for line in lines if "val" in line}
+    remember(run, setting, map(told, rows.values()))
     todo = [task for key, task in tasks.items() if key not in rows]
     with Signals() as signals:
-        for task, outcome in outcomes(todo, at_once, signals.check):
+        for task, outcome in outcomes(todo, asked_of(setting).parallel, signals.check):
             rows[task.arch, task.seed] = {"arch": task.arch, "seed": task.seed, "val": outcome.val, **line_of(outcome)}
             run.append(ROWS, rows[task.arch, task.seed])
+            remember(run, setting, [told(rows[task.arch, task.seed])])
             progress(len(rows), len(tasks), {} if outcome.val is None else {"val_accuracy": outcome.val})
             signals.check()
     return rows
+
+
+def told(row: Mapping[str, Any]) -> Told:
+    """A training as the history is told of it."""
+    return Told(row["arch"], row["seed"], row["val"], row["seconds"], row.get("error", ""))
 
 
 def entry(arch: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

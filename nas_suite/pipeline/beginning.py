@@ -1,0 +1,72 @@
+"""Where a search by trainings begins: its searcher, its initial design, and what it has learned from other data sets."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from nas_suite.errors import BadInput
+from nas_suite.pipeline.recalling import foremost, most_accurate
+from nas_suite.pipeline.setting import Setting
+from nas_suite.pipeline.trying import asked_of
+from nas_suite.rivals import diverse, ranked, rival
+from nas_suite.search import Region, Searcher
+from nas_suite.space import Arch
+from nas_suite.surrogate.model import Model
+
+LEARNING = ("tnas", "metad2a")  # searchers that a checkpoint is for
+PLAIN = "gp-ei"  # what tnas is without one
+
+
+@dataclass(frozen=True)
+class Begin:
+    """An initial design. `origin` says who chose it: surrogate, history or random; the last `drawn` are random in any case."""
+
+    archs: Sequence[Arch]
+    origin: str
+    drawn: int = 0
+
+    def record(self, setting: Setting) -> dict[str, Any]:
+        """As a run keeps it: the history may know more when the run is resumed."""
+        return {"design": [setting.space.describe(arch) for arch in self.archs], "origin": self.origin, "drawn": self.drawn}
+
+
+def learned(setting: Setting, checkpoint: Path | None) -> Model | None:
+    """The surrogate of a checkpoint, conditioned on the setting's training images; None where none is given."""
+    if checkpoint is None:
+        return None
+    if setting.plan.method.partition(":")[0] not in LEARNING:
+        raise BadInput(
+            f"--checkpoint has no effect on nas search {setting.plan.method}; {' and '.join(LEARNING)} search with a surrogate"
+        )
+    raise BadInput(f"--checkpoint {checkpoint}: surrogates cannot be read yet; leave it out")
+
+
+def searcher(setting: Setting, region: Region, first: Sequence[Arch], believed: Model | None) -> Searcher:
+    """A fresh searcher by its name; BadInput where it cannot be had."""
+    asked, name = asked_of(setting), setting.plan.method
+    if name == "tnas" and believed is None:
+        name = PLAIN
+    return rival(name, region, setting.plan.seed, first, believed, asked.parallel)
+
+
+def begin(setting: Setting, region: Region, believed: Model | None) -> Begin:
+    """The initial design of a search. What is wanted of the history and is not there is drawn at random."""
+    asked = asked_of(setting)
+    init = asked.init or ("posterior" if setting.plan.method.partition(":")[0] in LEARNING else "random")
+    archs, origin = list[Arch](), "random"
+    if init == "posterior" and believed is not None:
+        archs, origin = diverse(ranked(region, believed), asked.init_size), "surrogate"
+    elif init == "posterior":
+        archs, origin = diverse(list(foremost(setting, region)), asked.init_size), "history"
+    elif init == "paper":
+        archs, origin = list(islice(most_accurate(setting, region), asked.init_size)), "history"
+        if not archs:
+            raise BadInput(
+                f"--init paper begins with the most accurate networks of the history, which has none of {setting.plan.space} "
+                "within the limits: nas history import fills it, --init random does without"
+            )
+    rest = region.samples(asked.init_size - len(archs), random.Random(f"{setting.plan.seed} design"), set(archs))
+    return Begin([*archs, *rest], origin if archs else "random", len(rest))

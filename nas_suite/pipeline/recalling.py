@@ -1,0 +1,131 @@
+"""What the history knows of a search: trainings that need not be done again, those that it is told of, and where to begin."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from statistics import fmean, pstdev
+from typing import NamedTuple
+
+from nas_suite.errors import BadInput, Missing
+from nas_suite.history import Evaluation, History, Kind, Task
+from nas_suite.history.place import switched_off
+from nas_suite.pipeline.setting import Setting
+from nas_suite.plan import FIT
+from nas_suite.registry import defaults, values_of
+from nas_suite.run import Run
+from nas_suite.search import Region
+from nas_suite.space import Arch
+from nas_suite.standalone import Recipe
+
+FEWEST = 5  # evaluations of one kind on one data set that say which of them are good ones
+METRIC, SPLIT = "accuracy", "val"
+
+
+class Told(NamedTuple):
+    """What came of a training: the validation accuracy, None where it failed, and its cost in seconds."""
+
+    arch: str
+    seed: int
+    val: float | None
+    seconds: float
+    error: str = ""
+
+
+def task_of(setting: Setting) -> Task:
+    """The setting's data set as the history knows it."""
+    s, (channels, side, _) = setting.splits, setting.splits.train.shape
+    return Task.of(setting.plan.data, s.fingerprint, s.classes, side, channels)
+
+
+def training(setting: Setting, arch: str, seed: int) -> Evaluation:
+    """One training of a network in this setting as the history keeps it, yet without what came of it."""
+    recipe = {**defaults(Recipe), **setting.plan.part("retrain")}
+    fidelity = {"epochs": recipe.pop("epochs")}
+    settings = {name: value for name, value in values_of(setting.space).items() if name not in FIT}
+    return Evaluation(
+        setting.plan.space, arch, task_of(setting).key, None, SPLIT, METRIC, settings=settings, recipe=recipe,
+        fidelity=fidelity, seed=seed, device=str(setting.compute.device),
+    )  # fmt: skip
+
+
+def known() -> History | None:
+    """The user's history; None where there is none yet or it is switched off."""
+    if switched_off():
+        return None
+    try:
+        return History.open()
+    except Missing:
+        return None
+
+
+def recalled(setting: Setting, arch: str, seed: int) -> Evaluation | None:
+    """What the history has of exactly this training: same images, network, recipe, fidelity and seed."""
+    if (history := known()) is None:
+        return None
+    wanted, content = training(setting, arch, seed), setting.splits.fingerprint
+    keys = [task.key for task in history.datasets() if task.content == content]
+    if not keys:
+        return None
+    wanted = replace(wanted, data=keys[0])
+    rows = history.evaluations(
+        wanted.space, wanted.data, SPLIT, METRIC, wanted.recipe_hash, wanted.settings_hash, wanted.fidelity_text, "ok"
+    )
+    return next((row for row in rows if row.training == wanted.training), None)
+
+
+def remember(run: Run, setting: Setting, trainings: Iterable[Told]) -> None:
+    """Tells the history of trainings that a run did; one that it knows already stays as it is."""
+    if switched_off():
+        return
+    source = str(run.path.resolve())
+    rows = [
+        replace(
+            training(setting, one.arch, one.seed), value=one.val, seconds=one.seconds, error=one.error, source=source,
+            status="failed" if one.val is None else "ok",
+        )
+        for one in trainings
+    ]  # fmt: skip
+    if rows:
+        History.open(make=True).add(rows, [task_of(setting)])
+
+
+def foremost(setting: Setting, region: Region) -> Iterator[Arch]:
+    """The region's networks that the history has found to be good, the best first: by how many standard deviations they lie
+    above the mean of their like, those of one data set, recipe and fidelity, on average over these. Levels of accuracy that
+    differ from data set to data set say nothing."""
+    groups: dict[tuple[str, Kind], list[Evaluation]] = defaultdict(list)
+    for row in experience(setting):
+        groups[row.data, Kind.of(row)].append(row)
+    scores: dict[str, list[float]] = defaultdict(list)
+    for rows in groups.values():
+        values = [row.value or 0.0 for row in rows]
+        if len(rows) >= FEWEST and (spread := pstdev(values)) > 0:
+            for row, value in zip(rows, values, strict=True):
+                scores[row.arch].append((value - fmean(values)) / spread)
+    yield from inside(region, sorted(scores, key=lambda arch: -fmean(scores[arch])))
+
+
+def most_accurate(setting: Setting, region: Region) -> Iterator[Arch]:
+    """The region's networks by the accuracy that they had on whatever data set: TNAS's released code begins with these, which
+    are good networks or were trained on easy data."""
+    rows = sorted(experience(setting), key=lambda row: -(row.value or 0.0))
+    yield from inside(region, dict.fromkeys(row.arch for row in rows))
+
+
+def experience(setting: Setting) -> Sequence[Evaluation]:
+    """Validation accuracies of networks of the setting's space, on any data set."""
+    history = known()
+    return [] if history is None else history.evaluations(setting.plan.space, split=SPLIT, metric=METRIC, status="ok")
+
+
+def inside(region: Region, texts: Iterable[str]) -> Iterator[Arch]:
+    """Networks that the space still spells, within the limits, each once."""
+    seen = set[Arch]()
+    for text in texts:
+        try:
+            arch = region.space.canonical(region.space.parse(text))
+        except BadInput:
+            continue
+        if arch is not None and arch not in seen and region.excess(arch) == 0:
+            seen.add(arch)
+            yield arch
