@@ -118,12 +118,26 @@ OF_DERIVING = {
     "temperature_decay": (0, 1.1, math.nan),
     "least_share": (-0.1, 1.5),
 }
+OF_TRAININGS = {
+    "budget": (0, -3, True),
+    "init_size": (0,),
+    "search_epochs": (0, 1.5),
+    "search_width": (0, -1, math.nan),
+    "finalists": (-1,),
+    "finalist_seeds": (0,),
+    "parallel": (0,),
+    "patience": (-1,),
+    "max_seconds": (-1, math.inf),
+}
 OF_RETRAINING = {"ema": (1, 1.5, -1), "drop_path": (1, 2, -1)}
 
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_what_a_method_cannot_do_is_refused(name: str) -> None:
     method = METHODS.load(name)
+    if method.direct:
+        refused(method, OF_TRAININGS)
+        return
     outside = {setting: values for setting, values in OUTSIDE.items() if setting in settable(method)}
     assert len(outside) >= len(OUTSIDE) - method.derives
     refused(method, outside | (OF_DERIVING if method.derives else OF_METHODS))

@@ -1,5 +1,6 @@
 """One network of a search trained and judged on the validation images, at the search's fidelity or whole; in any process."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas_suite.disk import of_disk
+from nas_suite.disk import of_disk, refusal
 from nas_suite.errors import BadInput
 from nas_suite.methods.direct import Direct
 from nas_suite.pipeline.scratch import SCRATCH, from_scratch
@@ -38,12 +39,14 @@ class Task:
 @dataclass(frozen=True)
 class Outcome:
     """What came of a training: the share of the validation images classified rightly by the last weights, or why there is
-    none. `seconds` are of training; `source` says whether it was done now or is in the history."""
+    none. `seconds` are of training; `source` says whether it was done now or is in the history; `refused` is the number of
+    the error with which the disk, and not the network, ended it."""
 
     val: float | None
     seconds: float
     error: str = ""
     source: str = "training"
+    refused: int = 0
 
 
 def at_fidelity(setting: Setting) -> Setting:
@@ -87,22 +90,25 @@ def fitted(task: Task) -> tuple[Standalone, float]:
 
 
 def attempt(task: Task) -> Outcome:
-    """A training's outcome; a network that cannot be built or trained is one too. A disk that refuses is not: OSError."""
+    """A training's outcome; that a network cannot be built or trained is one too."""
     started = time.monotonic()
     try:
         learner, seconds = fitted(task)
         return Outcome(learner.accuracy(learner.val), seconds)
     except FAILURES as error:
-        if refused := of_disk(error):
-            raise refused from error
+        refused = of_disk(error)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Outcome(None, round(time.monotonic() - started, 3), reason)
+        return Outcome(None, round(time.monotonic() - started, 3), reason, refused=(refused.errno or 0) if refused else 0)
 
 
 def outcomes(tasks: Sequence[Task], at_once: int, check: Callable[[], None]) -> Iterator[tuple[Task, Outcome]]:
-    """What comes of tasks, each as soon as it is known."""
+    """What comes of tasks, each as soon as it is known. BadInput where the disk refuses: no network has failed then."""
     for done in evaluate(attempt, tasks, min(at_once, max(1, len(tasks))), check):
-        yield done.task, done.result or Outcome(None, 0.0, done.error)
+        outcome = done.result or Outcome(None, 0.0, done.error)
+        if outcome.refused:
+            run = Run.open(Path(done.task.run))
+            raise refusal(done.task.folder, OSError(outcome.refused, os.strerror(outcome.refused)), run.instead)
+        yield done.task, outcome
 
 
 def line_of(outcome: Outcome) -> dict[str, Any]:

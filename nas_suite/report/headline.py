@@ -12,6 +12,7 @@ from nas_suite.registry import defaults
 from nas_suite.report.drawing import caption, drawing
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Judged, Ranked
+from nas_suite.report.sought import Sought, seeds, spread
 from nas_suite.report.story import Network, Search, Story, entries, space_of
 from nas_suite.report.tables import DID, LOGGED, TITLES, plain
 from nas_suite.report.words import count, listed, many, percent, said, signed, three, whole
@@ -55,11 +56,18 @@ class Headline:
 
 
 def headline(
-    told: Story, done: Sequence[Network], searches: Sequence[Search], rankings: Sequence[Ranked], benches: Sequence[Made]
+    told: Story,
+    done: Sequence[Network],
+    searches: Sequence[Search],
+    rankings: Sequence[Ranked],
+    benches: Sequence[Made],
+    directly: Sequence[Sought],
 ) -> Headline:
     """Of the best retrained network; else of the newest search, ranking or benchmark; else of the last run."""
     if done:
         return of_network(over(told.runs[-1]), told, searches, done)
+    if found := [one for one in directly if one.fine]:
+        return of_direct(over(found[-1].run), found[-1])
     if fruitful := [search for search in searches if search.front]:
         return of_search(over(told.runs[-1]), fruitful[-1])
     if finished := [ranked for ranked in rankings if ranked.result]:
@@ -212,6 +220,30 @@ def of_derived(over: str, run: Run, result: Mapping[str, Any]) -> Headline:
     ]
     shown = picture(Network(result["arch"], run))
     return Headline(over, title, "", tiles, shown, result["arch"], f"nas retrain {quoted(run.name)}")
+
+
+def of_direct(over: str, found: Sought) -> Headline:
+    """Of a search by trainings: its winner's test accuracy, or the best so far."""
+    network = Network(found.arch, found.run)
+    test, costs = found.result.get("test_accuracy"), tiles(network)
+    best = Tile("best in the search", percent(found.best[-1]), "of the validation images right")
+    amount = Tile(
+        "networks", f"{len(found.trials):,}", f"{len(found.failed):,} failed, {len(found.recalled):,} from the history"
+    )
+    command = f"nas {'retrain' if found.result else 'runs resume'} {quoted(found.run.name)}"
+    if test is None:
+        title = f"{percent(found.best[-1])} of the validation images right, the best of {plural(len(found.trials), 'network')}"
+        return Headline(over, title, "", [best, *costs, amount], picture(network), found.arch, command)
+    title = f"{percent(test['mean'])} of the test images right"
+    title += f", with {count(network.costs['macs'])} multiply-adds" if "macs" in network.costs else ""
+    mean = {"mean": found.result["val_accuracy"], "sd": found.result["val_sd"]}
+    figures = [
+        Tile("test accuracy", spread(test), f"mean of {plural(seeds(found), 'training')}"),
+        Tile("validation accuracy", spread(mean), "by which it was chosen"),
+    ]
+    lede = "The winner of the finalists; what the weights in the run’s folder alone reach is "
+    lede += f"{percent(test['of_network'])}."
+    return Headline(over, title, lede, [*figures, *costs, best, amount], picture(network), found.arch, command)
 
 
 def of_run(over: str, run: Run) -> Headline:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_suite.artefact import ARCH, LOADER, WEIGHTS
-from nas_suite.report import derived, derived_figures, figures, made, ranked, ranked_figures, tables
+from nas_suite.report import derived, derived_figures, figures, made, ranked, ranked_figures, sought, tables
 from nas_suite.report.chart import Chart
 from nas_suite.report.derived import Derived
 from nas_suite.report.grids import Grid, course, grids
 from nas_suite.report.headline import Headline, Picture, headline, picture
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Ranked
+from nas_suite.report.sought import Sought
 from nas_suite.report.story import Network, Search, Story, networks, spent
 from nas_suite.report.words import count, listed, objective, seconds, size
 from nas_suite.run import Run, quoted
@@ -71,15 +72,17 @@ def page(told: Story) -> Page:
     rankings = [Ranked(run) for run in told.of("rank")]
     benches = [Made(run) for run in told.of("table")]
     bilevel = [Derived(run) for run in told.of("bilevel")]
+    directly = [Sought(run) for run in told.of("direct")]
     trained = networks(told)
     done = [network for network in trained if network.result]
     return Page(
-        headline(told, done, searches, rankings, benches),
+        headline(told, done, searches, rankings, benches, directly),
         notices(told, searches),
         [
             *compared(trained),
             *(searched(search, len(searches)) for search in searches),
             *(for_latency(found, len(bilevel)) for found in bilevel),
+            *(by_training(found, len(directly)) for found in directly),
             *(ordered(found, len(rankings)) for found in rankings),
             *random_networks(told),
             *map(benchmark, benches),
@@ -151,6 +154,19 @@ def for_latency(found: Derived, of: int) -> Section:
         remarks=derived.remarks(found),
         archs=derived.rounds(found),
         numbers=tables.existing([derived.epochs(found), derived.trace(found)]),
+    )
+
+
+def by_training(found: Sought, of: int) -> Section:
+    if not found.trials:
+        return Section(sought.title(found, of), "No network is trained yet.")
+    return Section(
+        sought.title(found, of),
+        sought.lede(found),
+        sought.charts(found),
+        remarks=sought.remarks(found),
+        archs=sought.finalists(found),
+        numbers=tables.existing([sought.trials(found)]),
     )
 
 

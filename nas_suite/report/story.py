@@ -18,7 +18,7 @@ from nas_suite.report.words import Number, objective
 from nas_suite.run import LOG, ROWS, Run
 from nas_suite.space import SearchSpace, Sketch
 
-KINDS = ("table", "supernet", "rank", "search", "bilevel", "retrain")
+KINDS = ("table", "supernet", "rank", "search", "bilevel", "direct", "retrain")
 SOURCES = ("supernet", "origin")
 LINES = {"rank": SCORES, "table": ROWS}
 STATISTICS = "statistics.json"
@@ -192,6 +192,8 @@ def entries(run: Run) -> list[dict[str, Any]]:
     kind = run.record["kind"]
     if kind in LINES:
         return [line for line in run.lines(LINES[kind]) if isinstance(line.get("arch"), str)]
+    if kind == "direct":
+        return [*run.trials(), *(line for line in run.lines(ROWS) if "val" in line)]
     return run.trials() if kind == "search" else run.epochs()
 
 

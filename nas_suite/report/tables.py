@@ -22,6 +22,7 @@ COUNTS = {
     "supernet": ("space", "data", "method"),
     "search": ("space", "data", "method"),
     "bilevel": ("space", "data", "method", "deploy"),
+    "direct": ("space", "data", "method", "retrain"),
     "retrain": ("space", "data", "retrain"),
     "rank": ("space",),
     "table": ("space", "data", "retrain"),
@@ -32,12 +33,18 @@ TITLES = {
     "supernet": "supernet training",
     "search": "search",
     "bilevel": "search for a latency",
+    "direct": "search by training",
     "retrain": "retraining",
     "rank": "ranking",
     "table": "benchmark",
 }
 WORDS = {"retrain": "Retraining", "deploy": "Deployment"}
-DID = {"search": ("network", "evaluated"), "rank": ("score", "found"), "table": ("training", "done")}
+DID = {
+    "search": ("network", "evaluated"),
+    "direct": ("training", "done"),
+    "rank": ("score", "found"),
+    "table": ("training", "done"),
+}
 """What a run does piece by piece; others train epochs."""
 
 
@@ -191,6 +198,12 @@ def of_search(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"objectives": record["objectives"], **bounds}
 
 
+def of_direct(record: Mapping[str, Any]) -> dict[str, Any]:
+    bounds = {f"{name} at most": count(bound) for name, bound in record["limits"].items()}
+    named = {"checkpoint": record.get("checkpoint"), "initial design": record.get("origin")}
+    return {**{name: value for name, value in named.items() if value}, **bounds}
+
+
 def of_ranking(record: Mapping[str, Any]) -> dict[str, Any]:
     metric, sample, protocol = (record.get("result") or record).get("metric"), record.get("sample"), record.get("protocol")
     about = {"benchmark": record["bench"], "metric": metric or "the first", "protocol": protocol}
@@ -207,6 +220,7 @@ def of_table(record: Mapping[str, Any]) -> dict[str, Any]:
 
 ASKED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "search": of_search,
+    "direct": of_direct,
     "rank": of_ranking,
     "table": of_table,
 }
