@@ -224,8 +224,7 @@ def test_a_failed_training_is_written_down_and_never_done_again(monkeypatch: pyt
     assert len(set(tried[:6])) == 6
     assert run.record["result"]["failed"] == 1
     assert [row.status for row in History.open().evaluations(status="failed")] == ["failed"]
-    run.update(status="interrupted")
-    assert pipeline.resume(run).trials() == trials
+    assert pipeline.resume(run.update(status="interrupted")).trials() == trials
     assert tried.count(trials[1]["arch"]) == 1
 
 

@@ -1,0 +1,132 @@
+"""Where a search by trainings begins: what the history says of its space, and what is left to chance."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from test_direct import few, planned
+
+from nas_suite import pipeline
+from nas_suite.errors import BadInput
+from nas_suite.history import Evaluation, History, Task
+from nas_suite.pipeline.beginning import begin, searcher
+from nas_suite.pipeline.setting import Setting, prepare
+from nas_suite.search import Limit, Region
+from nas_suite.space import Arch
+
+
+def setting(*sets: str, method: str = "tnas") -> Setting:
+    return prepare(planned(method, "method.init_size=3", *sets))
+
+
+def networks(count: int) -> list[Arch]:
+    space = setting().space
+    return Region(space).samples(count, random.Random(7), set())
+
+
+def told(data: str, archs: Sequence[Arch], values: Sequence[float], epochs: int = 1) -> None:
+    """The history learns of networks on a data set."""
+    space = setting().space
+    rows = [
+        Evaluation("nasbench201", space.describe(a), data, v, fidelity={"epochs": epochs})
+        for a, v in zip(archs, values, strict=True)
+    ]
+    History.open(make=True).add(rows, [Task(data)])
+
+
+def first(where: Setting, *limits: Limit) -> list[Arch]:
+    return list(begin(where, Region(where.space, limits), None).archs)
+
+
+def test_without_a_history_it_begins_at_random_the_same_for_all() -> None:
+    found = begin(setting(), Region(setting().space), None)
+    assert (found.origin, found.drawn, len(set(found.archs))) == ("random", 3, 3)
+    assert found.archs == first(setting(method="random"))
+    assert found.archs != first(replace(setting(), plan=replace(setting().plan, seed=1)))
+
+
+def test_networks_are_judged_among_their_like_and_not_by_their_accuracy() -> None:
+    archs = networks(12)
+    told("easy", archs[:6], [0.95, 0.96, 0.97, 0.96, 0.95, 0.99])  # where every network is right
+    told("hard", archs[6:], [0.1, 0.2, 0.1, 0.15, 0.8, 0.12])
+    assert first(setting())[:2] == [archs[10], archs[5]]
+    raw = first(setting("method.init=paper"))
+    assert raw == [archs[5], archs[2], archs[1]]  # of equals the one that came first
+
+
+def test_a_few_of_a_kind_say_nothing_and_other_fidelities_are_other_kinds() -> None:
+    archs = networks(9)
+    told("few", archs[:4], [0.1, 0.2, 0.3, 0.9])
+    assert begin(setting(), Region(setting().space), None).origin == "random"
+    told("few", archs[4:], [0.5, 0.4, 0.6, 0.45, 0.5], epochs=9)
+    found = begin(setting(), Region(setting().space), None)
+    assert found.origin == "history"
+    assert found.archs[0] == archs[6]
+    assert archs[3] not in found.archs
+
+
+def test_an_initial_design_is_diverse() -> None:
+    space = setting().space
+    best = next(arch for arch in networks(50) if len(list(space.neighbours(arch))) > 8)
+    near = list(space.neighbours(best))[:6]
+    far = [arch for arch in networks(60) if sum(a != b for a, b in zip(arch, best, strict=True)) > 2][:2]
+    told("one", [best, *near, *far], [0.9, *[0.89] * 6, 0.3, 0.2])
+    found = first(setting())
+    assert found[0] == best
+    assert all(sum(a != b for a, b in zip(one, other, strict=True)) > 1 for one in found for other in found if one != other)
+
+
+def test_what_the_history_lacks_is_drawn_and_what_breaks_a_limit_is_left_out() -> None:
+    from nas_suite.cost import cost
+
+    where = setting()
+    archs = networks(8)
+    told("one", archs, [0.9, 0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.3])
+    params = cost("params", where.space)
+    ordered = sorted(archs, key=params.total)
+    bound = Limit(params.objective(), params.total(ordered[1]))
+    found = begin(where, Region(where.space, [bound]), None)
+    assert all(params.total(arch) <= bound.bound for arch in found.archs)
+    assert len(found.archs) == 3
+    assert found.drawn >= 1
+
+
+def test_searchers_that_learn_nothing_begin_at_random_unless_told_otherwise() -> None:
+    archs = networks(6)
+    told("one", archs, [0.9, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert begin(setting(method="gp-ei"), Region(setting().space), None).origin == "random"
+    assert first(setting("method.init=posterior", method="gp-ei")) == first(setting())
+    assert first(setting("method.init=random")) == first(setting(method="gp-ei"))
+
+
+def test_a_resumed_search_begins_as_it_did_though_the_history_has_grown() -> None:
+    archs = networks(6)
+    told("one", archs, [0.9, 0.1, 0.2, 0.3, 0.4, 0.5])
+    run = pipeline.search_directly(planned("tnas", "method.budget=4", "method.finalists=0"), {})
+    design = run.record["design"]
+    assert run.record["origin"] == "history"
+    told("two", archs, [0.1, 0.2, 0.9, 0.3, 0.4, 0.5])
+    whole = run.trials()
+    run.rewrite("trials.jsonl", whole[:1])
+    again = pipeline.resume(run.update(status="interrupted"))
+    assert [trial["arch"] for trial in again.trials()][:3] == design
+    assert [trial["arch"] for trial in again.trials()] == [trial["arch"] for trial in whole]
+
+
+@pytest.mark.parametrize("name", ["random", "evolution", "local-search", "gp-ei", "gp-ucb", "bananas"])
+def test_every_searcher_begins_with_the_design(name: str) -> None:
+    where = prepare(few(method=name))
+    region = Region(where.space)
+    archs = first_of(where, region)
+    asked = searcher(where, region, archs, None).ask()
+    assert list(asked) == list(archs)[: len(asked)]
+
+
+def first_of(where: Setting, region: Region) -> Sequence[Arch]:
+    return begin(where, region, None).archs
+
+
+def test_the_most_accurate_of_nothing_are_refused() -> None:
+    with pytest.raises(BadInput, match="--init paper begins with the most accurate networks of the history, which has none"):
+        first(setting("method.init=paper"))
