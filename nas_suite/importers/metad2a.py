@@ -132,6 +132,6 @@ def check(file: str, records: Sequence[Record], classes: Sequence[Any], partial:
     found = (len(records), validation, round(mean, 2), round(sd, 2))
     if not partial and found != (TUPLES, VALIDATION, MEAN, SD):
         raise BadInput(
-            f"{file} is not as published: {found[0]:,} records, {found[1]} of them validation, the others of mean {mean:.2f} and "
-            f"deviation {sd:.2f} percent, not {TUPLES:,}, {VALIDATION}, {MEAN} and {SD}; --partial takes what there is"
+            f"{file} is not as published: {found[0]:,} records, {found[1]} of them validation, the others of mean {mean:.2f} "
+            f"and deviation {sd:.2f} percent, not {TUPLES:,}, {VALIDATION}, {MEAN} and {SD}; --partial takes what there is"
         )

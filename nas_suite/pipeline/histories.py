@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ def spelt(rows: Sequence[Evaluation]) -> list[Evaluation]:
     """The evaluations with every setting of their spaces and their networks in canonical text, the text that was given beside
     it. BadInput names the evaluation whose space or network is unknown."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def space_of(name: str, settings: str) -> tuple[SearchSpace, dict[str, Any]]:
         space = SPACES.build(name, by_text[settings])
         return space, settings_of(space)
 
-    @lru_cache(maxsize=None)
+    @cache
     def canonical(name: str, settings: str, text: str) -> tuple[str, str]:
         space, _ = space_of(name, settings)
         arch = space.valid(space.parse(text))
