@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from nas_suite.errors import BadInput, suggest
 from nas_suite.history.database import Database
-from nas_suite.history.kinds import kinds, one_kind
+from nas_suite.history.mixing import kinds, one_kind
 from nas_suite.history.rows import LONGEST, Evaluation, Task, plain
 from nas_suite.history.schema import BANKS, DATA, EVALUATIONS, RECIPES, version
 from nas_suite.words import plural

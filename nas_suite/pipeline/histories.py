@@ -12,16 +12,10 @@ from nas_suite.errors import BadInput
 from nas_suite.history import Added, Evaluation, History, Task, columns
 from nas_suite.importers import metad2a
 from nas_suite.pipeline.field import bench, space_of_table
-from nas_suite.plan import FIT
-from nas_suite.registry import values_of
+from nas_suite.pipeline.setting import settings_of
 from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
 from nas_suite.tables import Column, Table
-
-
-def settings_of(space: SearchSpace) -> dict[str, Any]:
-    """The settings of a space that its images do not decide."""
-    return {name: value for name, value in values_of(space).items() if name not in FIT}
 
 
 def spelt(rows: Sequence[Evaluation]) -> list[Evaluation]:

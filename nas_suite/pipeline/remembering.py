@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field
 from nas_suite.errors import BadInput
 from nas_suite.history.place import switched_off
 from nas_suite.history.rows import Evaluation, Task
-from nas_suite.pipeline.histories import settings_of
-from nas_suite.pipeline.setting import Setting
+from nas_suite.pipeline.setting import Setting, settings_of
 from nas_suite.registry import construct
 from nas_suite.run import Run
 from nas_suite.standalone import Recipe

@@ -85,7 +85,7 @@ def continue_retrain(run: Run, setting: Setting, learner: Standalone, progress: 
 
 def seconds(run: Run) -> float:
     """What the epochs of a training took."""
-    return round(sum(line.get("seconds", 0.0) for line in run.epochs()), 3)
+    return round(sum((line.get("seconds", 0.0) for line in run.epochs()), 0.0), 3)
 
 
 def tested(learner: Standalone, setting: Setting) -> dict[str, float]:
