@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas_suite.history.keeping import Added, History
-    from nas_suite.history.kinds import Kind, Repeated, kinds, one_kind, repeated
+    from nas_suite.history.mixing import Kind, Repeated, kinds, one_kind, repeated
     from nas_suite.history.rows import Evaluation, Task
 
 _HOMES = {
     "keeping": ("Added", "History"),
-    "kinds": ("Kind", "Repeated", "kinds", "one_kind", "repeated"),
+    "mixing": ("Kind", "Repeated", "kinds", "one_kind", "repeated"),
     "rows": ("Evaluation", "Task"),
 }
 

@@ -98,7 +98,8 @@ def evaluation(cells: Mapping[str | None, Any], unit: str) -> Evaluation:
     if unit:
         given.setdefault("unit", unit)
     known = {name: value for name, value in given.items() if name not in ABOUT}
-    row = Evaluation(**{name: "" for name in NEEDED if name not in known} | known)
+    empty: dict[str, Any] = {name: "" for name in NEEDED if name not in known}
+    row = Evaluation(**empty | known)
     if fault := in_shares(row).fault():
         raise BadInput(fault)
     return row
