@@ -1,5 +1,6 @@
 """A search by stand-alone trainings: asked, trained at the search's fidelity, written down, told; then its finalists."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from nas_suite.methods.direct import Direct
 from nas_suite.objective import Objective
 from nas_suite.pipeline.beginning import begin, learned, searcher
 from nas_suite.pipeline.finals import finals
-from nas_suite.pipeline.recalling import Told, recalled, remember
+from nas_suite.pipeline.recalling import recalled
+from nas_suite.pipeline.remembering import Memory
 from nas_suite.pipeline.searching import limits_for, ranked, with_latency
 from nas_suite.pipeline.setting import TABLE, Setting, new_run, prepare, priced, table_of, work
 from nas_suite.pipeline.trying import Outcome, Task, asked_of, at_fidelity, line_of, outcomes
@@ -113,9 +115,12 @@ def sought(run: Run, asker: Searcher, setting: Setting, progress: Progress) -> t
     """
     repair_tail(run.path / TRIALS)
     recorded, cheap = {line["arch"]: line for line in run.trials()}, at_fidelity(setting)
-    remember(run, cheap, map(told, recorded.values()))
+    memory = Memory.of(run, cheap)
+    for trial in recorded.values():  # a kill may have come between a trial and the history
+        note(memory, trial)
+    memory.write()
     asked, space, trials = asked_of(setting), setting.space, list[dict[str, Any]]()
-    with Signals() as signals:
+    with Signals() as signals, contextlib.closing(memory):
         while not (end := ended(trials, asked)):
             if not (batch := asker.ask()):
                 return trials, "all"
@@ -126,7 +131,8 @@ def sought(run: Run, asker: Searcher, setting: Setting, progress: Progress) -> t
                 tasks = [Task(str(run.path), text, setting.plan.seed, str(place)) for text, place in places.items()]
                 for task, outcome in judged(cheap, tasks, asked.parallel, signals.check):
                     recorded[task.arch] = entered(run, places[task.arch], task, outcome)
-                    remember(run, cheap, [told(recorded[task.arch])])
+                    note(memory, recorded[task.arch])
+                    memory.write()
                     progress(len(recorded), total(asked), recorded[task.arch]["values"] or {})
                     signals.check()
                 trials += [recorded[text] for text in group]
@@ -154,17 +160,17 @@ def judged(cheap: Setting, tasks: Sequence[Task], at_once: int, check: Callable[
     yield from outcomes(todo, at_once, check)
 
 
-def told(trial: Mapping[str, Any]) -> Told:
-    """A trial as the history is told of it."""
-    val = None if trial["values"] is None else 1.0 - trial["values"][ERROR.name]
-    return Told(trial["arch"], trial["seed"], val, trial["seconds"], trial.get("error", ""))
+def note(memory: Memory, trial: Mapping[str, Any]) -> None:
+    """Notes a trial for the history, unless it came from there."""
+    if trial["source"] == "training":
+        memory.note(trial["arch"], trial["seed"], {"val": trial["val"]}, trial["seconds"], trial.get("error", ""))
 
 
 def entered(run: Run, place: int, task: Task, outcome: Outcome) -> dict[str, Any]:
     """Writes a trial down; its training is then done with."""
     values = None if outcome.val is None else {ERROR.name: 1.0 - outcome.val}
     about = {"trial": place, "arch": task.arch, "status": "failed" if values is None else "ok", "values": values}
-    trial = {**about, "seed": task.seed, **line_of(outcome)}
+    trial = {**about, "val": outcome.val, "seed": task.seed, **line_of(outcome)}
     run.append(TRIALS, trial)
     shutil.rmtree(task.folder, ignore_errors=True)
     return trial

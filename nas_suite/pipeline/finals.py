@@ -9,7 +9,7 @@ from nas_suite.artefact import SUMS, write_network
 from nas_suite.cost import COSTS, cost
 from nas_suite.engine import Progress, Signals
 from nas_suite.errors import BadInput
-from nas_suite.pipeline.recalling import Told, remember
+from nas_suite.pipeline.remembering import Memory
 from nas_suite.pipeline.setting import Setting
 from nas_suite.pipeline.trying import Task, asked_of, line_of, outcomes, train
 from nas_suite.run import ROWS, Run
@@ -49,21 +49,26 @@ def trained(run: Run, setting: Setting, tasks: Mapping[tuple[str, int], Task], p
     lines = [line for line in run.lines(ROWS) if isinstance(line.get("arch"), str)]
     run.rewrite(ROWS, lines)
     rows: Rows = {(line["arch"], line["seed"]): line for line in lines if "val" in line}
-    remember(run, setting, map(told, rows.values()))
+    memory = Memory.of(run, setting)
+    for row in rows.values():  # a kill may have come between a row and the history
+        note(memory, row)
+    memory.write()
     todo = [task for key, task in tasks.items() if key not in rows]
     with Signals() as signals:
         for task, outcome in outcomes(todo, asked_of(setting).parallel, signals.check):
             rows[task.arch, task.seed] = {"arch": task.arch, "seed": task.seed, "val": outcome.val, **line_of(outcome)}
             run.append(ROWS, rows[task.arch, task.seed])
-            remember(run, setting, [told(rows[task.arch, task.seed])])
+            note(memory, rows[task.arch, task.seed])
+            memory.write()
             progress(len(rows), len(tasks), {} if outcome.val is None else {"val_accuracy": outcome.val})
             signals.check()
+    memory.close()
     return rows
 
 
-def told(row: Mapping[str, Any]) -> Told:
-    """A training as the history is told of it."""
-    return Told(row["arch"], row["seed"], row["val"], row["seconds"], row.get("error", ""))
+def note(memory: Memory, row: Mapping[str, Any]) -> None:
+    """Notes a row for the history."""
+    memory.note(row["arch"], row["seed"], {"val": row["val"]}, row["seconds"], row.get("error", ""))
 
 
 def entry(arch: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,51 +1,20 @@
-"""What the history knows of a search: trainings that need not be done again, those that it is told of, and where to begin."""
+"""What the history knows of a search: trainings that need not be done again, and networks to begin with."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
-from typing import NamedTuple
 
 from nas_suite.errors import BadInput, Missing
-from nas_suite.history import Evaluation, History, Kind, Task
+from nas_suite.history import Evaluation, History, Kind
 from nas_suite.history.place import switched_off
+from nas_suite.pipeline.remembering import of_training
 from nas_suite.pipeline.setting import Setting
-from nas_suite.plan import FIT
-from nas_suite.registry import defaults, values_of
-from nas_suite.run import Run
 from nas_suite.search import Region
 from nas_suite.space import Arch
-from nas_suite.standalone import Recipe
 
 FEWEST = 5  # evaluations of one kind on one data set that say which of them are good ones
 METRIC, SPLIT = "accuracy", "val"
-
-
-class Told(NamedTuple):
-    """What came of a training: the validation accuracy, None where it failed, and its cost in seconds."""
-
-    arch: str
-    seed: int
-    val: float | None
-    seconds: float
-    error: str = ""
-
-
-def task_of(setting: Setting) -> Task:
-    """The setting's data set as the history knows it."""
-    s, (channels, side, _) = setting.splits, setting.splits.train.shape
-    return Task.of(setting.plan.data, s.fingerprint, s.classes, side, channels)
-
-
-def training(setting: Setting, arch: str, seed: int) -> Evaluation:
-    """One training of a network in this setting as the history keeps it, yet without what came of it."""
-    recipe = {**defaults(Recipe), **setting.plan.part("retrain")}
-    fidelity = {"epochs": recipe.pop("epochs")}
-    settings = {name: value for name, value in values_of(setting.space).items() if name not in FIT}
-    return Evaluation(
-        setting.plan.space, arch, task_of(setting).key, None, SPLIT, METRIC, settings=settings, recipe=recipe,
-        fidelity=fidelity, seed=seed, device=str(setting.compute.device),
-    )  # fmt: skip
 
 
 def known() -> History | None:
@@ -59,34 +28,22 @@ def known() -> History | None:
 
 
 def recalled(setting: Setting, arch: str, seed: int) -> Evaluation | None:
-    """What the history has of exactly this training: same images, network, recipe, fidelity and seed."""
-    if (history := known()) is None:
-        return None
-    wanted, content = training(setting, arch, seed), setting.splits.fingerprint
-    keys = [task.key for task in history.datasets() if task.content == content]
-    if not keys:
-        return None
-    wanted = replace(wanted, data=keys[0])
-    rows = history.evaluations(
-        wanted.space, wanted.data, SPLIT, METRIC, wanted.recipe_hash, wanted.settings_hash, wanted.fidelity_text, "ok"
-    )
-    return next((row for row in rows if row.training == wanted.training), None)
-
-
-def remember(run: Run, setting: Setting, trainings: Iterable[Told]) -> None:
-    """Tells the history of trainings that a run did; one that it knows already stays as it is."""
-    if switched_off():
-        return
-    source = str(run.path.resolve())
-    rows = [
-        replace(
-            training(setting, one.arch, one.seed), value=one.val, seconds=one.seconds, error=one.error, source=source,
-            status="failed" if one.val is None else "ok",
+    """What the history has of exactly this training: same images, network, recipe, fidelity and seed. None also where the
+    history cannot be read: the training is done then."""
+    (wanted,) = of_training(setting, arch, seed, {SPLIT: 0.0}, None, "", "")
+    try:
+        if (history := known()) is None:
+            return None
+        keys = [task.key for task in history.datasets() if task.content == setting.splits.fingerprint]
+        if not keys:
+            return None
+        wanted = replace(wanted, data=keys[0])
+        rows = history.evaluations(
+            wanted.space, wanted.data, SPLIT, METRIC, wanted.recipe_hash, wanted.settings_hash, wanted.fidelity_text, "ok"
         )
-        for one in trainings
-    ]  # fmt: skip
-    if rows:
-        History.open(make=True).add(rows, [task_of(setting)])
+    except BadInput:
+        return None
+    return next((row for row in rows if row.training == wanted.training), None)
 
 
 def foremost(setting: Setting, region: Region) -> Iterator[Arch]:
