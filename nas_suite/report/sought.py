@@ -52,7 +52,7 @@ class Sought:
 
 
 def accuracy(trial: dict[str, Any]) -> Number:
-    return math.nan if trial["values"] is None else 1.0 - trial["values"]["error"]
+    return math.nan if trial["val"] is None else trial["val"]
 
 
 def fmax(a: Number, b: Number) -> Number:
