@@ -6,12 +6,13 @@ RUNS ?= runs
 DEMO := $(RUNS)/demo
 LATENCY ?= 15
 
-.PHONY: help demo mixpath rank tfnas test test-fast check format bench clean
+.PHONY: help demo mixpath rank tfnas tnas test test-fast check format bench clean
 
 help:
 	@echo "make demo       install, then train, search and retrain on handwritten digits; prints where the report lies"
 	@echo "make mixpath    the same without the report: MixPath's small recipe end to end"
 	@echo "make tfnas      TF-NAS's small recipe end to end: a network for LATENCY=15 ms on this processor, retrained, and a report"
+	@echo "make tnas       TNAS's small recipe end to end: 20 networks trained one by one, the best retrained, and a report"
 	@echo "make rank       train a supernet of S4 and rank its 34 networks on the benchmark that comes with the package"
 	@echo "make test       install what tests need and run every test"
 	@echo "make test-fast  leave out the slow ones"
@@ -51,6 +52,13 @@ tfnas: .venv/.installed
 	test -e $(DEMO)/latency-retrain/run.json || $(NAS) retrain $(DEMO)/latency --out $(DEMO)/latency-retrain
 	$(NAS) runs resume $(DEMO)/latency-retrain
 	$(NAS) report $(DEMO)/latency $(DEMO)/latency-retrain --out $(DEMO)/latency.html
+
+tnas: .venv/.installed
+	test -e $(DEMO)/direct/run.json || $(NAS) search tnas --out $(DEMO)/direct
+	$(NAS) runs resume $(DEMO)/direct
+	test -e $(DEMO)/direct-retrain/run.json || $(NAS) retrain $(DEMO)/direct --out $(DEMO)/direct-retrain
+	$(NAS) runs resume $(DEMO)/direct-retrain
+	$(NAS) report $(DEMO)/direct $(DEMO)/direct-retrain --out $(DEMO)/direct.html
 
 demo: mixpath rank
 	$(NAS) report $(DEMO)/supernet $(DEMO)/search $(DEMO)/rank $(DEMO)/retrain --out $(DEMO)/report.html

@@ -143,7 +143,12 @@ Out = Annotated[Path | None, typer.Option(help="The run's folder.", show_default
 SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A space of `nas spaces list`.", autocompletion=complete_space)]
 DataName = Annotated[str, typer.Argument(metavar="DATA", help="A data set of `nas data list`.", autocompletion=complete_data)]
 MethodName = Annotated[
-    str, typer.Argument(metavar="METHOD", help="mixpath, spos, fairnas or tfnas.", autocompletion=complete_method)
+    str,
+    typer.Argument(
+        metavar="METHOD",
+        help="mixpath, spos, fairnas, tfnas, tnas, or a searcher such as random.",
+        autocompletion=complete_method,
+    ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its name or its folder.", autocompletion=complete_run)]
 Architecture = Annotated[
