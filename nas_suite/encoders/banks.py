@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -96,14 +97,16 @@ def place(fingerprint: str, extractor: str) -> Path:
 
 
 def coded(classes: Sequence[str]) -> Bank:
-    """The bank of classes of which only names are known; a class has the same code in every data set."""
-    rows = []
-    for name in classes:
-        seed = np.frombuffer(hashlib.sha256(name.encode()).digest(), np.uint32).tolist()
-        draws = (words((*seed, part), count) / 2.0**64 for part, count in enumerate((CODE, USED * CODE)))
-        code, noise = ((draw.astype(np.float32) - 0.5) * np.float32(12**0.5) for draw in draws)  # of deviation 1
-        rows.append(code + NOISE * noise.reshape(USED, CODE))
-    return Bank(CODES, tuple(rows))
+    """The bank of classes of which only names are known."""
+    return Bank(CODES, tuple(code(name) for name in classes))
+
+
+@lru_cache(maxsize=1 << 12)
+def code(name: str) -> Float[np.ndarray, "s f"]:
+    """A class's images: its code, the same in every data set, and noise, of deviations 1 and `NOISE`."""
+    seed = np.frombuffer(hashlib.sha256(name.encode()).digest(), np.uint32).tolist()
+    own, noise = ((words((*seed, part), n) / 2.0**64 - 0.5) * 12**0.5 for part, n in enumerate((CODE, USED * CODE)))
+    return (own + NOISE * noise.reshape(USED, CODE)).astype(np.float32)
 
 
 def words(seed: Sequence[int], n: int) -> UInt64[np.ndarray, " n"]:

@@ -35,6 +35,9 @@ class GraphBatch:
             reads.index_put_(tuple(torch.tensor(edges).T), torch.ones(len(edges)), accumulate=True)
         return cls(types, reads, sizes)
 
+    def pick(self, which: Int64[Tensor, " k"]) -> "GraphBatch":
+        return GraphBatch(self.types[which], self.reads[which], self.sizes[which])
+
     def to(self, like: Tensor) -> "GraphBatch":
         return GraphBatch(self.types.to(like), self.reads.to(like), self.sizes.to(like.device))
 
