@@ -1,12 +1,13 @@
 """The deep kernel: networks and data sets, encoded and joined, in a Gaussian process over both (TNAS, Shala et al. 2023)."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from gpytorch.kernels import Kernel, LinearKernel
+from gpytorch.kernels import AdditiveKernel, Kernel
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -27,15 +28,19 @@ NOISE = (1e-3, 1.0)  # variances of evaluations that others made, in units of st
 class Build:
     """What decides a deep kernel's weights, by name and number, as a checkpoint keeps it.
 
+    Beside the joint kernel of networks and data sets stand, with `plain`, a kernel of one-hot networks alone and, with
+    `overlap`, one of data sets alone: the inner product of their mean features, which of class codes is the number of classes
+    that two share. Alone, the joint kernel overfits: see benchmarks/LOG.md.
+
     `encoding` of networks: `canonical`, the true graph; `paper`, MetaD2A's fixed edges with node ids; `one-hot`, no graph.
-    Without `datasets` every data set is alike. With `overlap` data sets have a kernel of their own beside the joint one: the
-    inner product of their mean features, which of class codes is the number of classes that two share.
+    Without `datasets` every data set is alike.
     """
 
     preset: str = "fast"
     encoding: Encoding = "canonical"
     bound: Bound = "sphere"
     datasets: bool = True
+    plain: bool = True
     overlap: bool = True
 
 
@@ -44,9 +49,10 @@ class Networks:
 
     def __init__(self, space: SearchSpace, encoding: Encoding) -> None:
         self.space, self.encoding = space, encoding
+        self.one_hot = OneHot(space)
+        self.columns = sum(table.shape[1] for table in self.one_hot.tables)
         if encoding == "one-hot":
-            self.one_hot = OneHot(space)
-            self.width = self.one_hot([space_any(space)]).shape[1]
+            self.width = self.columns
         elif not isinstance(space, GraphSpace):
             raise BadInput(
                 f"{type(space).__name__} tells no graphs, which {encoding} encodes; encoding one-hot takes any space"
@@ -65,17 +71,21 @@ class Networks:
         return GraphBatch.of([told(arch) for arch in archs], self.width)
 
 
-def space_any(space: SearchSpace) -> Arch:
-    """Some tuple of options."""
-    return tuple(0 for _ in space.variables)
+class InnerProduct(Kernel):
+    """The inner product of two rows, with nothing to learn. (GPyTorch's is a product of roots, which it then decomposes.)"""
+
+    def forward(
+        self, x1: Float[Tensor, "*b n d"], x2: Float[Tensor, "*b m d"], diag: bool = False, last_dim_is_batch: bool = False
+    ) -> Tensor:
+        return (x1 * x2).sum(-1) if diag else x1 @ x2.transpose(-1, -2)
 
 
 class DeepKernel(nn.Module):
     """ψ, φ and ξ in single precision under a Gaussian process in double.
 
-    A row is z = ξ([φ(D), ψ(x)]) and, with overlap, D's mean feature m, centred and scaled by those of the history: the kernel
-    is a Matérn of z plus an inner product of m. `means` are the mean features of the history's data sets (`Shelf.means`). A
-    data set of which nothing is known has the history's mean φ and m = 0.
+    A row is z = ξ([φ(D), ψ(x)]), the network's one-hot columns, and D's mean feature m, centred and scaled by those of the
+    history: the kernel is a Matérn of z, plus one of the columns, plus an inner product of m. `means` are the mean features of
+    the history's data sets (`Shelf.means`). A data set of which nothing is known has the history's mean φ and m = 0.
     """
 
     centre: Tensor
@@ -99,22 +109,37 @@ class DeepKernel(nn.Module):
         self.process.likelihood.initialize(noise=0.3)
 
     def kernel(self, features: int) -> Kernel:
-        joint = matern(0)
-        joint.base_kernel.register_buffer("active_dims", torch.arange(self.width))  # type: ignore[operator]
-        if not (self.build.overlap and self.build.datasets):
-            return joint
-        overlap = LinearKernel(active_dims=torch.arange(self.width, self.width + features))
-        overlap.initialize(variance=1.0).raw_variance.requires_grad_(False)
-        beside = scaled(overlap)
+        """The sum; its first part is the joint one. Columns are chosen by the scaled kernels, which ask inner ones directly."""
+        ends = (0, self.width, self.width + self.networks.columns, self.width + self.networks.columns + features)
+        joint, plain, beside = matern(), matern(), scaled(InnerProduct())
+        for part, (start, end) in zip((joint, plain, beside), itertools.pairwise(ends), strict=True):
+            part.register_buffer("active_dims", torch.arange(start, end))
         beside.initialize(outputscale=0.4)
-        return joint + beside
+        wanted = (True, self.build.plain, self.build.overlap and self.build.datasets)
+        return AdditiveKernel(*itertools.compress((joint, plain, beside), wanted))
+
+    @property
+    def joint(self) -> Kernel:
+        """The learned kernel of z."""
+        return self.process.kernel.kernels[0]  # type: ignore[union-attr,index,return-value]
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that was learned or follows from the history."""
+        kept = {**dict(self.named_parameters()), "centre": self.centre, "spread": self.spread, "neutral": self.neutral}
+        return {name: value.detach() for name, value in kept.items()}
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Those weights; RuntimeError where they are not this kernel's."""
+        if odd := set(weights) ^ set(self.weights()):
+            raise RuntimeError(f"weights {sorted(odd)[0]} do not fit")
+        self.load_state_dict(dict(weights), strict=False)
 
     def psi(self, read: "GraphBatch | Tensor") -> Float[Tensor, "a l"]:
         return self.encoder.networks(read)
 
     def phi(self, shelf: Shelf, which: Sequence[int], seed: Sequence[int] | None = None) -> Float[Tensor, "d k"]:
         if not self.build.datasets:
-            return torch.zeros(len(which), self.said)
+            return self.neutral.expand(len(which), -1)
         return self.encoder.data(*shelf.drawn(which, seed))
 
     def told(self, means: Float[Tensor, "d f"]) -> Float[Tensor, "d f"]:
@@ -122,10 +147,14 @@ class DeepKernel(nn.Module):
         return (means - self.centre) / self.spread
 
     def rows(
-        self, psi: Float[Tensor, "a l"], phi: Float[Tensor, "a k"], told: Float[Tensor, "a f"] | None = None
+        self,
+        archs: Sequence[Arch],
+        psi: Float[Tensor, "a l"],
+        phi: Float[Tensor, "a k"],
+        told: Float[Tensor, "a f"],
     ) -> Float[Tensor, "a r"]:
-        z = self.encoder.fusion(phi, psi).double()
-        return torch.cat((z, told), 1) if told is not None and self.build.overlap and self.build.datasets else z
+        """What the process compares."""
+        return torch.cat((self.encoder.fusion(phi, psi).double(), self.networks.one_hot(archs), told), 1)
 
 
 def cosine(share: float) -> float:

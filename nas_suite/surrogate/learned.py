@@ -68,7 +68,7 @@ class Learned:
         tensors = {f"rows.{name}": torch.from_numpy(np.ascontiguousarray(getattr(rows, name))) for name in COLUMNS}
         tensors |= {"rows.archs": torch.tensor(rows.archs, dtype=torch.int32), "means": self.means, "phi": self.phi}
         if self.kernel is not None:
-            tensors |= {f"kernel.{name}": value.contiguous() for name, value in self.kernel.state_dict().items()}
+            tensors |= {f"kernel.{name}": value.detach().contiguous() for name, value in self.kernel.weights().items()}
         about = {
             "schema": SCHEMA,
             "space": {"name": self.space_name, "variables": len(self.space.variables)},
@@ -108,7 +108,7 @@ class Learned:
         if about["build"] is not None:
             build = Build(**about["build"])
             kernel = DeepKernel(build, Networks(space, build.encoding), tensors["means"])
-            kernel.load_state_dict({k.removeprefix("kernel."): v for k, v in tensors.items() if k.startswith("kernel.")})
+            kernel.take({k.removeprefix("kernel."): v for k, v in tensors.items() if k.startswith("kernel.")})
         standard = {name: -np.inf if value is None else value for name, value in about["standardiser"].items()}
         facts = (about["extractor"], about["metric"], about["unit"], about["goal"])
         return cls(space_name, space, rows, Standardiser(**standard), *facts, kernel, tensors["means"], tensors["phi"])
@@ -141,8 +141,9 @@ class Remembered:
         at = torch.from_numpy(every)
         arch, data = torch.from_numpy(rows.arch)[at], torch.from_numpy(rows.data)[at]
         with torch.no_grad():
-            told = kernel.told(learned.means)[data] if learned.means.shape[1] else None
-            self.rows = kernel.rows(self.psi(rows.archs)[arch], learned.phi[data], told)
+            archs = [rows.archs[at] for at in arch.tolist()]
+            told = kernel.told(learned.means)[data]
+            self.rows = kernel.rows(archs, self.psi(rows.archs)[arch], learned.phi[data], told)
         self.y = torch.from_numpy(learned.standardiser.to(rows.values[every]))
         chosen = torch.from_numpy(thinned(np.arange(len(every)), 0))
         self.given: Posterior = kernel.process.given(self.rows[chosen], self.y[chosen])

@@ -113,7 +113,9 @@ class MetaLearner(Learner):
         chosen = torch.from_numpy(archs)
         psi = self.kernel.psi(self.read[chosen] if isinstance(self.read, Tensor) else self.read.pick(chosen))
         phi = self.kernel.phi(self.shelf, sets.tolist(), seed)
-        return self.kernel.rows(psi[torch.from_numpy(arch)], phi[torch.from_numpy(data)], self.told[self.experience.data[rows]])
+        told = self.told[self.experience.data[rows]]
+        chosen_archs = [self.experience.archs[at] for at in self.experience.arch[rows]]
+        return self.kernel.rows(chosen_archs, psi[torch.from_numpy(arch)], phi[torch.from_numpy(data)], told)
 
     def loss(self, rows: Int64[np.ndarray, " b"], step: int) -> Tensor:
         return self.kernel.process.loss(self.features(rows, (self.seed, step)), self.y[rows])
@@ -164,7 +166,7 @@ class MetaLearner(Learner):
         found = {f"val_{name}": value for name, value in self.predicted(self.held, self.rows).items()}
         if found["val_nlpd"] < self.best_loss:
             self.best_loss, self.best_epoch = found["val_nlpd"], epoch
-            self.best = {name: value.clone() for name, value in self.kernel.state_dict().items()}
+            self.best = {name: value.detach().clone() for name, value in self.kernel.weights().items()}
         if self.experience.published.any():
             every = np.flatnonzero(~self.experience.published)
             found |= {f"published_{name}": v for name, v in self.predicted(self.experience.published, every).items()}
@@ -172,19 +174,19 @@ class MetaLearner(Learner):
 
     def finish(self) -> None:
         """Takes the best epoch's weights, and the mean φ of the history's data sets as that of unknown ones."""
-        self.kernel.load_state_dict(self.best)
+        self.kernel.take(self.best)
         with torch.no_grad():
             self.kernel.neutral.copy_(self.kernel.phi(self.shelf, range(len(self.experience.names))).mean(0))
 
     def state(self) -> dict[str, Any]:
-        weights = {f"now.{name}": value for name, value in self.kernel.state_dict().items()}
+        weights = {f"now.{name}": value for name, value in self.kernel.weights().items()}
         weights |= {f"best.{name}": value for name, value in self.best.items()}
         kept = {"optimizer": copy.deepcopy(self.optimizer.state_dict()), "loss": self.best_loss, "epoch": self.best_epoch}
         return {"weights": weights, **kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         weights = state["weights"]
-        self.kernel.load_state_dict({k[4:]: v for k, v in weights.items() if k.startswith("now.")})
+        self.kernel.take({k[4:]: v for k, v in weights.items() if k.startswith("now.")})
         self.best = {k[5:]: v.clone() for k, v in weights.items() if k.startswith("best.")}
         self.optimizer.load_state_dict(state["optimizer"])
         self.best_loss, self.best_epoch = state["loss"], state["epoch"]
