@@ -12,12 +12,13 @@ import torch
 
 from nas_suite.data import DATA
 from nas_suite.disk import digest
-from nas_suite.encoders.banks import CODES, Bank, coded, kept, place
+from nas_suite.encoders.banks import CODES, Bank, coded
 from nas_suite.encoders.features import NAMES, Extractor, extractor
 from nas_suite.encoders.joint import preset
 from nas_suite.engine import Progress, fit, silent
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.history import Evaluation, History, Task
+from nas_suite.pipeline.remembering import seen
 from nas_suite.pipeline.setting import environment, work
 from nas_suite.run import Run
 from nas_suite.space import SearchSpace
@@ -109,7 +110,7 @@ def gathered(asked: Asked, most: int | None = None) -> Gathered:
         raise BadInput(f"every evaluation of {asked.space} is of {', '.join(asked.without)}, which is left out")
     space: SearchSpace = SPACES.build(asked.space, rows[0].settings)
     known = [tasks[key] for key in dict.fromkeys(row.data for row in rows)]
-    banks, made_by = featured(known, asked.features)
+    banks, made_by = featured(history, known, asked.features)
     return Gathered(tuple(rows), space, experience(rows, space, known), Shelf.of(banks) if banks else None, made_by)
 
 
@@ -128,7 +129,7 @@ def experience(rows: Sequence[Evaluation], space: SearchSpace, tasks: Sequence[T
     return Experience(tuple(archs), tuple(places), arch, data, means, published)
 
 
-def featured(tasks: Sequence[Task], features: str) -> tuple[list[Bank], str]:
+def featured(history: History, tasks: Sequence[Task], features: str) -> tuple[list[Bank], str]:
     """The banks of data sets and what made them; none where nothing is known of some of them. `auto` takes images where all
     have been seen, else codes of classes where all are known."""
     if features not in FEATURES:
@@ -142,20 +143,20 @@ def featured(tasks: Sequence[Task], features: str) -> tuple[list[Bank], str]:
             raise BadInput(f"the classes of {lacking[0]} are not known, so that it has no codes: leave it out (--without)")
         return [coded(task.classes) for task in tasks], CODES
     seer = extractor(features)
-    return [of_images(task, seer) for task in tasks], seer.id
+    return [of_images(history, task, seer) for task in tasks], seer.id
 
 
-def of_images(task: Task, seer: Extractor) -> Bank:
-    """The bank of a data set that was seen before; made anew where its images are at hand under their plain name."""
-    if task.content and place(task.content, seer.id).is_file():
-        return Bank.load(place(task.content, seer.id))
+def of_images(history: History, task: Task, seer: Extractor) -> Bank:
+    """The bank that the history has of a data set; made anew where its images are at hand under their plain name."""
+    if (found := history.bank(task.key, seer.id)) is not None:
+        return Bank(seer.id, tuple(rows.astype(np.float32) for rows in found))
     if task.content and task.name in DATA.names():
         try:
             splits = DATA.build(task.name, {}).splits()
         except Missing:
             splits = None
         if splits is not None and splits.fingerprint == task.content:
-            return kept(task.content, splits.train, splits.mean, splits.std, seer, len(splits.classes))
+            return seen(history, task, splits, seer)
     raise BadInput(
         f"the images of {task.key} are not at hand, so that {seer.id} has no features of it: "
         f"give --features codes, or leave it out (--without {task.key})"

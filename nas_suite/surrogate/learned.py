@@ -87,7 +87,7 @@ class Learned:
     @classmethod
     def load(cls, folder: Path, space_name: str, space: SearchSpace) -> "Learned":
         """From a folder, or the path of its JSON. BadInput in one line where it was learned on another space or is damaged."""
-        folder = folder if folder.is_dir() else folder.parent
+        folder = folder.parent if folder.name == ABOUT else folder
         about = told(folder)
         if (was := about["space"]["name"]) != space_name:
             raise BadInput(

@@ -37,7 +37,7 @@ class Schedule:
     reach: float = 1.0
     lr: float = 1e-3
     batch: int = 256
-    weight_decay: float = 1e-4
+    weight_decay: float = 2.0  # decoupled (AdamW): of the encoders alone, by lr times that a step
     clip: float = 1.0
     val_share: float = 0.15
 
@@ -94,7 +94,7 @@ class MetaLearner(Learner):
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=schedule.lr)
         else:
             momentum = 0.9 if schedule.optimizer == "adam" else 0.0  # as Reptile's authors advise
-            self.optimizer = torch.optim.Adam(groups, lr=schedule.lr, betas=(momentum, 0.999))
+            self.optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(momentum, 0.999))
         self.best: dict[str, Tensor] = {}
         self.best_loss, self.best_epoch = float("inf"), -1
 
