@@ -1,7 +1,6 @@
 """History: what is added to it, and what it is asked."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,8 +12,8 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from nas_suite.errors import BadInput, suggest
 from nas_suite.history.database import Database
-from nas_suite.history.mixing import kinds, one_kind
-from nas_suite.history.rows import LONGEST, Evaluation, Task, plain
+from nas_suite.history.mixing import one_kind
+from nas_suite.history.rows import LONGEST, Evaluation, Task, plain, short
 from nas_suite.history.schema import BANKS, DATA, EVALUATIONS, RECIPES, version
 from nas_suite.words import plural
 
@@ -22,6 +21,13 @@ AT_ONCE = 500  # values in one question; SQLite of 2020 takes 999
 MOST_IMAGES = 64  # of a class in a bank of features
 SAME = ("space", "arch", "spelling", "split", "metric", "goal", "unit", "value", "seed", "seconds", "device")
 SAME += ("status", "error", "time", "source")  # columns that are fields as they are
+
+WHOLE = (
+    select(EVALUATIONS, DATA.c.key.label("data"), RECIPES.c.text.label("recipe_text"))
+    .join(DATA, EVALUATIONS.c.data_id == DATA.c.id)
+    .join(RECIPES, EVALUATIONS.c.recipe == RECIPES.c.hash)
+)
+"""Evaluations with all that is theirs."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +126,7 @@ class History:
 
         `data` is a key or a name of data sets; `recipe` and `settings` are hashes or their beginnings; `fidelity` is its JSON.
         """
-        query = select(EVALUATIONS, DATA.c.key.label("data"), RECIPES.c.text.label("recipe_text"))
-        query = query.join(DATA, EVALUATIONS.c.data_id == DATA.c.id).join(RECIPES, EVALUATIONS.c.recipe == RECIPES.c.hash)
+        query = WHOLE
         for column, wanted in (("space", space), ("split", split), ("metric", metric), ("status", status)):
             query = query.where(EVALUATIONS.c[column] == wanted) if wanted else query
         if data:
@@ -168,29 +173,25 @@ class History:
         return f"no evaluation of the history {self.where} fits all that was asked for; `nas history stats` shows what there is"
 
     def stats(self) -> dict[str, Any]:
-        """What the history holds: how many rows, by status and by kind, and how many data sets."""
-        rows = self.evaluations()
+        """What the history holds: how many rows, by status and by kind, how many networks, data sets and banks of features."""
+        names = ("space", "settings", "split", "metric", "goal", "unit", "recipe", "fidelity")
+        columns, count = [EVALUATIONS.c[name] for name in names], func.count()
+        every = select(count).select_from
+        networks = select(EVALUATIONS.c.space, EVALUATIONS.c.arch).distinct().subquery()
         with self.database.reading() as connection:
-            about = {"schema": version(connection), "datasets": connection.scalar(select(func.count()).select_from(DATA))}
-            about["banks"] = connection.scalar(select(func.count()).select_from(BANKS))
-        statuses = Counter(row.status for row in rows)
-        return {
-            "where": self.where,
-            **about,
-            "evaluations": len(rows),
-            "failed": statuses["failed"],
-            "networks": len({(row.space, row.arch) for row in rows}),
-            "kinds": [{**kind._asdict(), "rows": n} for kind, n in kinds(rows).items()],
-        }
+            found = connection.execute(select(*columns, count).group_by(*columns).order_by(count.desc(), *columns)).all()
+            failed = connection.scalar(every(EVALUATIONS).where(EVALUATIONS.c.status == "failed"))
+            about = {name: connection.scalar(every(table)) for name, table in (("datasets", DATA), ("banks", BANKS))}
+            about |= {"schema": version(connection), "failed": failed, "networks": connection.scalar(every(networks))}
+        kinds = [{**dict(zip(names, kind, strict=True)), "settings": short(kind[1]), "rows": n} for *kind, n in found]
+        return {"where": self.where, **about, "evaluations": sum(kind["rows"] for kind in kinds), "kinds": kinds}
 
     def dedupe(self) -> int:
         """Leaves one evaluation of each training: of those that did not fail the first, else the first. Returns how many were
         removed. Repeats with other seeds are other trainings and stay."""
-        query = select(EVALUATIONS, DATA.c.key.label("data"), RECIPES.c.text.label("recipe_text"))
-        query = query.join(DATA, EVALUATIONS.c.data_id == DATA.c.id).join(RECIPES, EVALUATIONS.c.recipe == RECIPES.c.hash)
         with self.database.writing() as connection:
             kept: dict[tuple[Any, ...], int] = {}
-            rows = [(evaluation_of(row), row["id"]) for row in connection.execute(query.order_by(EVALUATIONS.c.id)).mappings()]
+            rows = [(evaluation_of(row), row["id"]) for row in connection.execute(WHOLE.order_by(EVALUATIONS.c.id)).mappings()]
             for row, number in sorted(rows, key=lambda pair: pair[0].status == "failed"):
                 kept.setdefault(row.training, number)
             gone = sorted({number for _, number in rows} - set(kept.values()))
@@ -209,7 +210,11 @@ def there(connection: Connection, column: Any, values: Sequence[str]) -> list[st
 
 def know(connection: Connection, tasks: Iterable[Task]) -> dict[str, tuple[int, str]]:
     """Number and key under which each data set is known, by the key it is given; those that are new are written."""
-    known = {row["key"]: (row["id"], task_of(row)) for row in connection.execute(select(DATA)).mappings()}
+    tasks, query = list(tasks), select(DATA)
+    if len(tasks) <= AT_ONCE:  # of which more than a few are told only by an import
+        images = [task.content for task in tasks if task.content]
+        query = query.where(DATA.c.key.in_([task.key for task in tasks]) | DATA.c.content.in_(images))
+    known = {row["key"]: (row["id"], task_of(row)) for row in connection.execute(query).mappings()}
     contents = {task.content: key for key, (_, task) in known.items() if task.content}
     found: dict[str, tuple[int, str]] = {}
     for task in tasks:
