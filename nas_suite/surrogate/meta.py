@@ -14,9 +14,10 @@ from nas_suite.engine import Diverged, Learner
 from nas_suite.errors import BadInput
 from nas_suite.surrogate.deep import DeepKernel, cosine
 from nas_suite.surrogate.experience import Experience, Shelf
-from nas_suite.surrogate.gp import Posterior
+from nas_suite.surrogate.gp import Posterior, dense
 from nas_suite.surrogate.standard import Standardiser
 
+SETTLED, SETTLING = 1500, 25  # evaluations that hyper-parameters are settled on, and steps of L-BFGS
 MOST_GIVEN = 5000  # evaluations that predictions are conditioned on: their exact covariance is inverted
 
 
@@ -172,9 +173,35 @@ class MetaLearner(Learner):
             found |= {f"published_{name}": v for name, v in self.predicted(self.experience.published, every).items()}
         return found
 
+    def settle(self) -> None:
+        """Refits the process's few hyper-parameters, encoders as they are, to what predicts the held-out data sets best from
+        the others: the evidence of rows that encoders were fitted to believes in them too much."""
+        given, asked = thinned(self.rows, self.seed, SETTLED), np.flatnonzero(self.held)
+        with torch.no_grad():
+            near, far = self.features(given, None), self.features(asked, None)
+        process = self.kernel.process
+        moved = [p for p in process.parameters() if p is not process.trust]
+        optimizer = torch.optim.LBFGS(moved, max_iter=SETTLING, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            root = process.factor(near)
+            cross = torch.linalg.solve_triangular(root, dense(process.kernel, near, far), upper=False)
+            centred = torch.linalg.solve_triangular(
+                root, (self.y[given] - process.prior_mean(near, None))[:, None], upper=False
+            )
+            mean = process.prior_mean(far, None) + (centred.T @ cross)[0]
+            variance = process.kernel(far, diag=True) - cross.square().sum(0) + process.likelihood.noise
+            loss = -torch.distributions.Normal(mean, variance.sqrt()).log_prob(self.y[asked]).mean()
+            loss.backward(inputs=moved)
+            return loss
+
+        optimizer.step(closure)  # type: ignore[arg-type]
+
     def finish(self) -> None:
-        """Takes the best epoch's weights, and the mean φ of the history's data sets as that of unknown ones."""
+        """Takes the best epoch's weights, settles, and keeps the mean φ of the history's data sets as that of unknown ones."""
         self.kernel.take(self.best)
+        self.settle()
         with torch.no_grad():
             self.kernel.neutral.copy_(self.kernel.phi(self.shelf, range(len(self.experience.names))).mean(0))
 
@@ -192,9 +219,9 @@ class MetaLearner(Learner):
         self.best_loss, self.best_epoch = state["loss"], state["epoch"]
 
 
-def thinned(rows: Int64[np.ndarray, " n"], seed: int) -> Int64[np.ndarray, " m"]:
-    """At most `MOST_GIVEN` rows, a seeded sample of more."""
-    if len(rows) <= MOST_GIVEN:
+def thinned(rows: Int64[np.ndarray, " n"], seed: int, most: int = MOST_GIVEN) -> Int64[np.ndarray, " m"]:
+    """At most so many rows, a seeded sample of more."""
+    if len(rows) <= most:
         return rows
     raw = np.random.PCG64(np.random.SeedSequence((seed, 29))).random_raw(len(rows))
-    return np.sort(rows[np.argsort(raw, kind="stable")[:MOST_GIVEN]])
+    return np.sort(rows[np.argsort(raw, kind="stable")[:most]])
