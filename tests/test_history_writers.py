@@ -29,6 +29,7 @@ def origin(folder: Path) -> tuple[Run, Plan]:
     return run, Plan.from_record(run.record["plan"])
 
 
+@pytest.mark.slow
 def test_every_training_of_a_benchmark_is_a_row_and_retraining_the_same_is_the_same_row(tmp_path: Path) -> None:
     make()
     history = History.open()

@@ -26,6 +26,7 @@ COUNTS = {
     "retrain": ("space", "data", "retrain"),
     "rank": ("space",),
     "table": ("space", "data", "retrain"),
+    "meta": ("space", "method"),
 }
 """The parts of a plan that a run of a kind depends on."""
 
@@ -37,6 +38,7 @@ TITLES = {
     "retrain": "retraining",
     "rank": "ranking",
     "table": "benchmark",
+    "meta": "meta-training",
 }
 WORDS = {"retrain": "Retraining", "deploy": "Deployment"}
 DID = {
