@@ -1,16 +1,25 @@
 """Where a search by trainings begins: what the history says of its space, and what is left to chance."""
 
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from command import nas
 from test_direct import few, planned
+from test_meta import SHORT, fill
 
-from nas_suite import pipeline
+from nas_suite import pipeline, rivals
+from nas_suite.data.images import Images
+from nas_suite.encoders.banks import Bank
+from nas_suite.encoders.features import RandomConvolutions
 from nas_suite.errors import BadInput
 from nas_suite.history import Evaluation, History, Task
+from nas_suite.pipeline import beginning
 from nas_suite.pipeline.beginning import begin, searcher
+from nas_suite.pipeline.meta import Asked, meta_train
 from nas_suite.pipeline.setting import Setting, prepare
 from nas_suite.search import Limit, Region
 from nas_suite.space import Arch
@@ -130,3 +139,60 @@ def first_of(where: Setting, region: Region) -> Sequence[Arch]:
 def test_the_most_accurate_of_nothing_are_refused() -> None:
     with pytest.raises(BadInput, match="--init paper begins with the most accurate networks of the history, which has none"):
         first(setting("method.init=paper"))
+
+
+@pytest.fixture
+def checkpoint() -> Path:
+    """What is learned of four data sets, in some of which convolutions do good; nothing but their classes is known."""
+    fill()
+    return meta_train(Asked("nasbench201", schedule=SHORT)).path
+
+
+def test_a_search_begins_with_what_a_surrogate_believes(checkpoint: Path) -> None:
+    where = setting("method.init_size=4")
+    region = Region(where.space)
+    believed = beginning.learned(where, checkpoint)
+    assert believed is not None
+    found = begin(where, region, believed)
+    assert (found.origin, found.drawn, len(found.archs)) == ("surrogate", 0, 4)
+    assert list(found.archs) == rivals.diverse(rivals.ranked(region, believed), 4)
+    raw = begin(setting("method.init=paper"), region, believed)
+    assert raw.archs[0] == where.space.canonical(believed.learned.raw_best(1)[0])
+    run = pipeline.search_directly(planned("tnas", "method.budget=5", "method.finalists=0"), {}, checkpoint)
+    assert run.record["origin"] == "surrogate"
+    assert run.record["checkpoint"] == str(checkpoint)
+    whole = run.trials()
+    run.rewrite("trials.jsonl", whole[:4])
+    assert [trial["arch"] for trial in pipeline.resume(run.update(status="interrupted")).trials()] == [t["arch"] for t in whole]
+    meta_train(Asked("nasbench201", schedule=SHORT, seed=5), checkpoint.parent / "other")
+    shutil.copytree(checkpoint.parent / "other", checkpoint, dirs_exist_ok=True)
+    with pytest.raises(BadInput, match="has learned anew since"):
+        pipeline.resume(run.update(status="interrupted"))
+
+
+def test_a_surrogate_that_saw_images_sees_the_training_images_alone(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    seen = []
+
+    def bank(images: Images, *rest: object) -> Bank:
+        seen.append(images)
+        return real(images, *rest)  # type: ignore[arg-type]
+
+    real = beginning.bank
+    monkeypatch.setattr(beginning, "bank", bank)
+    where = setting()
+    assert beginning.learned(where, checkpoint) is not None
+    assert seen == []  # it knows codes of classes alone
+    monkeypatch.setattr(beginning, "CODES", "another")
+    with pytest.raises(BadInput, match="unknown feature extractor 'codes'"):
+        beginning.learned(where, checkpoint)
+    monkeypatch.setattr(beginning, "extractor", lambda name: RandomConvolutions())
+    with pytest.raises(BadInput, match="learned with features of codes-1, and those given are of conv"):
+        beginning.learned(where, checkpoint)
+    assert seen == [where.splits.train]
+
+
+def test_a_checkpoint_of_another_space_is_refused(checkpoint: Path) -> None:
+    said = nas("search", "tnas", "--data", "digits", "--space", "mixpath-s4", "--checkpoint", checkpoint)
+    assert said.code == 2
+    assert "was learned on nasbench201, not on mixpath-s4" in said.error
+    assert "no run 'nothing'" in nas("search", "tnas", "--data", "digits", "--checkpoint", "nothing").error

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from nas_suite.cli.answer import note
-from nas_suite.cli.common import complete_space
+from nas_suite.cli.common import complete_run, complete_space
 from nas_suite.cli.progress import watching
 from nas_suite.cli.train import finished
 from nas_suite.errors import BadInput, suggest
+from nas_suite.run import run_at
 
 PANEL = "Search by trainings (tnas, random, evolution, …)"
 FIDELITY = {"epochs": "search_epochs", "width": "search_width"}
@@ -18,7 +19,13 @@ Space = Annotated[
     str | None, typer.Option(help="A space of `nas spaces list`.", autocompletion=complete_space, rich_help_panel=PANEL)
 ]
 Checkpoint = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The surrogate that nas meta-train tnas made.", rich_help_panel=PANEL)
+    str | None,
+    typer.Option(
+        metavar="CKPT",
+        help="The surrogate that nas meta-train tnas made: its run or folder.",
+        autocompletion=complete_run,
+        rich_help_panel=PANEL,
+    ),
 ]
 InitSize = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Networks of the initial design.", rich_help_panel=PANEL)
@@ -76,14 +83,15 @@ def fidelity(text: str | None) -> dict[str, str]:
 
 
 def search_directly(
-    plan: Any, limits: dict[str, float], checkpoint: Path | None, table: str | None, out: Path | None, as_json: bool
+    plan: Any, limits: dict[str, float], checkpoint: str | None, table: str | None, out: Path | None, as_json: bool
 ) -> None:
     from nas_suite import pipeline
 
     pipeline.typed(plan)  # what is wrong with it comes before a word of work
-    if plan.method == "tnas" and checkpoint is None:
+    at = None if checkpoint is None else Path(checkpoint) if Path(checkpoint).exists() else run_at(checkpoint).path
+    if plan.method == "tnas" and at is None:
         note("no learned surrogate, so a plain Gaussian process searches; nas meta-train tnas makes one, --checkpoint names it")
     note(f"searching {plan.space} with {plan.method} on {plan.data}, by training")
     with watching("search", "networks") as progress:
-        run = pipeline.search_directly(plan, limits, checkpoint, out, progress, table)
+        run = pipeline.search_directly(plan, limits, at, out, progress, table)
     finished("search", run, as_json)

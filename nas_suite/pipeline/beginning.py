@@ -1,23 +1,27 @@
 """Where a search by trainings begins: its searcher, its initial design, and what it has learned from other data sets."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nas_suite.encoders.banks import CODES, bank
+from nas_suite.encoders.features import extractor
 from nas_suite.errors import BadInput
-from nas_suite.pipeline.recalling import foremost, most_accurate
+from nas_suite.pipeline.recalling import foremost, most_accurate, within
 from nas_suite.pipeline.setting import Setting
 from nas_suite.pipeline.trying import asked_of
 from nas_suite.rivals import diverse, ranked, rival
 from nas_suite.search import Region, Searcher
 from nas_suite.space import Arch
-from nas_suite.surrogate.model import Model
+from nas_suite.surrogate.learned import Learned
+from nas_suite.surrogate.transfer import Transfer, warm
 
 LEARNING = ("tnas", "metad2a")  # searchers that a checkpoint is for
 PLAIN = "gp-ei"  # what tnas is without one
+EVERY = 1 << 20  # networks of a history
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,23 @@ class Begin:
         return {"design": [setting.space.describe(arch) for arch in self.archs], "origin": self.origin, "drawn": self.drawn}
 
 
-def learned(setting: Setting, checkpoint: Path | None) -> Model | None:
-    """The surrogate of a checkpoint, conditioned on the setting's training images; None where none is given."""
+def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
+    """The surrogate of a checkpoint, which knows the setting's data set by its training images; None where none is given."""
+    method, plan = setting.plan.method.partition(":")[0], setting.plan
     if checkpoint is None:
         return None
-    if setting.plan.method.partition(":")[0] not in LEARNING:
-        raise BadInput(
-            f"--checkpoint has no effect on nas search {setting.plan.method}; {' and '.join(LEARNING)} search with a surrogate"
-        )
-    raise BadInput(f"--checkpoint {checkpoint}: surrogates cannot be read yet; leave it out")
+    if method not in LEARNING:
+        raise BadInput(f"--checkpoint has no effect on nas search {method}: {' and '.join(LEARNING)} search with a surrogate")
+    known = Learned.load(checkpoint, plan.space, setting.space)
+    if known.kernel is None or known.extractor == CODES:  # of images nothing was learned
+        return Transfer(known)
+    s = setting.splits
+    seen = bank(s.train, s.mean, s.std, extractor(known.extractor.split("-")[0]), len(s.classes))
+    known.check(seen)
+    return Transfer(known, seen)
 
 
-def searcher(setting: Setting, region: Region, first: Sequence[Arch], believed: Model | None) -> Searcher:
+def searcher(setting: Setting, region: Region, first: Sequence[Arch], believed: Transfer | None) -> Searcher:
     """A fresh searcher by its name; BadInput where it cannot be had."""
     asked, name = asked_of(setting), setting.plan.method
     if name == "tnas" and believed is None:
@@ -52,17 +61,18 @@ def searcher(setting: Setting, region: Region, first: Sequence[Arch], believed: 
     return rival(name, region, setting.plan.seed, first, believed, asked.parallel)
 
 
-def begin(setting: Setting, region: Region, believed: Model | None) -> Begin:
+def begin(setting: Setting, region: Region, believed: Transfer | None) -> Begin:
     """The initial design of a search. What is wanted of the history and is not there is drawn at random."""
     asked = asked_of(setting)
     init = asked.init or ("posterior" if setting.plan.method.partition(":")[0] in LEARNING else "random")
     archs, origin = list[Arch](), "random"
     if init == "posterior" and believed is not None:
-        archs, origin = diverse(ranked(region, believed), asked.init_size), "surrogate"
+        archs, origin = list(foremost_believed(region, believed, asked.init_size)), "surrogate"
     elif init == "posterior":
         archs, origin = diverse(list(foremost(setting, region)), asked.init_size), "history"
     elif init == "paper":
-        archs, origin = list(islice(most_accurate(setting, region), asked.init_size)), "history"
+        rows = most_accurate(setting, region) if believed is None else within(region, believed.learned.raw_best(EVERY))
+        archs, origin = list(islice(rows, asked.init_size)), "history"
         if not archs:
             raise BadInput(
                 f"--init paper begins with the most accurate networks of the history, which has none of {setting.plan.space} "
@@ -70,3 +80,11 @@ def begin(setting: Setting, region: Region, believed: Model | None) -> Begin:
             )
     rest = region.samples(asked.init_size - len(archs), random.Random(f"{setting.plan.seed} design"), set(archs))
     return Begin([*archs, *rest], origin if archs else "random", len(rest))
+
+
+def foremost_believed(region: Region, believed: Transfer, count: int) -> Iterable[Arch]:
+    """The networks of which a surrogate expects most, apart from each other; of a history too small for a surrogate, those that
+    did best among their like."""
+    if believed.learned.kernel is not None:
+        return diverse(ranked(region, believed), count)
+    return islice(within(region, warm(believed.learned.experience, EVERY)), count)

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from nas_suite.disk import repair_tail
+from nas_suite.disk import digest, repair_tail
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
 from nas_suite.methods.direct import Direct
 from nas_suite.objective import Objective
-from nas_suite.pipeline.beginning import begin, learned, searcher
 from nas_suite.pipeline.finals import finals
 from nas_suite.pipeline.recalling import recalled
 from nas_suite.pipeline.remembering import Memory
@@ -48,6 +47,8 @@ def search_directly(
 
     Nothing but `finals` opens the test images.
     """
+    from nas_suite.pipeline.beginning import begin, learned, searcher
+
     setting, found = with_latency(prepare(plan), bounds, table)
     check(setting)
     region = Region(setting.space, limits_for(bounds, setting))
@@ -56,12 +57,22 @@ def search_directly(
     searcher(setting, region, start.archs, believed)  # one that cannot be had is refused before a run is made
     run = new_run(
         "direct", f"search_{plan.method}_{plan.space}_{plan.data}".replace(":", "-"), setting, out, objectives=[ERROR.name],
-        limits=dict(bounds), **start.record(setting), checkpoint=str(checkpoint.resolve()) if checkpoint else "",
+        limits=dict(bounds), **start.record(setting), **basis(checkpoint),
         table=str(Path(found.where).resolve()) if found else "",
     )  # fmt: skip
     if found is not None:
         found.write(run.path / TABLE)
     return continue_directly(run, setting, progress)
+
+
+def basis(checkpoint: Path | None) -> dict[str, Any]:
+    """A checkpoint's folder and the checksum of what was learned, for a run's record."""
+    if checkpoint is None:
+        return {}
+    from nas_suite.surrogate.learned import WEIGHTS
+
+    folder = (checkpoint if checkpoint.is_dir() else checkpoint.parent).resolve()
+    return {"checkpoint": str(folder), "learned": digest(folder / WEIGHTS)}
 
 
 def check(setting: Setting) -> None:
@@ -81,10 +92,15 @@ def check(setting: Setting) -> None:
 
 
 def continue_directly(run: Run, setting: Setting, progress: Progress) -> Run:
+    from nas_suite.pipeline.beginning import learned, searcher
+
     if setting.latency is None and run.record.get("table"):
         setting = priced(setting, table_of(run))
     region = Region(setting.space, limits_for(run.record["limits"], setting))
-    believed = learned(setting, Path(run.record["checkpoint"]) if run.record.get("checkpoint") else None)
+    source = Path(run.record["checkpoint"]) if "checkpoint" in run.record else None
+    believed = learned(setting, source)
+    if basis(source).get("learned") != run.record.get("learned"):
+        raise BadInput(f"{source} has learned anew since {run.name} began with it: its proposals cannot be mixed, search anew")
     asker = searcher(setting, region, [setting.space.parse(text) for text in run.record["design"]], believed)
     asked = asked_of(setting)
 

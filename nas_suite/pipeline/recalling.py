@@ -1,26 +1,33 @@
 """What the history knows of a search: trainings that need not be done again, and networks to begin with."""
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
+from typing import TYPE_CHECKING
 
 from nas_suite.errors import BadInput, Missing
-from nas_suite.history import Evaluation, History, Kind
 from nas_suite.history.place import switched_off
+from nas_suite.history.rows import Evaluation
 from nas_suite.pipeline.remembering import of_training
 from nas_suite.pipeline.setting import Setting
 from nas_suite.search import Region
 from nas_suite.space import Arch
 
+if TYPE_CHECKING:
+    from nas_suite.history import History
+
 FEWEST = 5  # evaluations of one kind on one data set that say which of them are good ones
 METRIC, SPLIT = "accuracy", "val"
 
 
-def known() -> History | None:
+def known() -> "History | None":
     """The user's history; None where there is none yet or it is switched off."""
     if switched_off():
         return None
+    from nas_suite.history import History
+
     try:
         return History.open()
     except Missing:
@@ -50,6 +57,8 @@ def foremost(setting: Setting, region: Region) -> Iterator[Arch]:
     """The region's networks that the history has found to be good, the best first: by how many standard deviations they lie
     above the mean of their like, those of one data set, recipe and fidelity, on average over these. Levels of accuracy that
     differ from data set to data set say nothing."""
+    from nas_suite.history import Kind
+
     groups: dict[tuple[str, Kind], list[Evaluation]] = defaultdict(list)
     for row in experience(setting):
         groups[row.data, Kind.of(row)].append(row)
@@ -76,13 +85,21 @@ def experience(setting: Setting) -> Sequence[Evaluation]:
 
 
 def inside(region: Region, texts: Iterable[str]) -> Iterator[Arch]:
-    """Networks that the space still spells, within the limits, each once."""
+    """As `within`, of networks that the space still spells."""
+
+    def parsed() -> Iterator[Arch]:
+        for text in texts:
+            with contextlib.suppress(BadInput):
+                yield region.space.parse(text)
+
+    return within(region, parsed())
+
+
+def within(region: Region, archs: Iterable[Arch]) -> Iterator[Arch]:
+    """Canonical networks within the limits, each once."""
     seen = set[Arch]()
-    for text in texts:
-        try:
-            arch = region.space.canonical(region.space.parse(text))
-        except BadInput:
-            continue
+    for spelt in archs:
+        arch = region.space.canonical(spelt)
         if arch is not None and arch not in seen and region.excess(arch) == 0:
             seen.add(arch)
             yield arch
