@@ -114,7 +114,7 @@ def test_a_resumed_search_begins_as_it_did_though_the_history_has_grown() -> Non
     told("one", archs, [0.9, 0.1, 0.2, 0.3, 0.4, 0.5])
     run = pipeline.search_directly(planned("tnas", "method.budget=4", "method.finalists=0"), {})
     design = run.record["design"]
-    assert run.record["origin"] == "history"
+    assert run.record["beginning"] == "history"
     told("two", archs, [0.1, 0.2, 0.9, 0.3, 0.4, 0.5])
     whole = run.trials()
     run.rewrite("trials.jsonl", whole[:1])
@@ -149,6 +149,7 @@ def checkpoint() -> Path:
 
 
 def test_a_search_begins_with_what_a_surrogate_believes(checkpoint: Path) -> None:
+    meta_train(Asked("nasbench201", schedule=SHORT, seed=5), checkpoint.parent / "other")
     where = setting("method.init_size=4")
     region = Region(where.space)
     believed = beginning.learned(where, checkpoint)
@@ -159,12 +160,11 @@ def test_a_search_begins_with_what_a_surrogate_believes(checkpoint: Path) -> Non
     raw = begin(setting("method.init=paper"), region, believed)
     assert raw.archs[0] == where.space.canonical(believed.learned.raw_best(1)[0])
     run = pipeline.search_directly(planned("tnas", "method.budget=5", "method.finalists=0"), {}, checkpoint)
-    assert run.record["origin"] == "surrogate"
+    assert run.record["beginning"] == "surrogate"
     assert run.record["checkpoint"] == str(checkpoint)
     whole = run.trials()
     run.rewrite("trials.jsonl", whole[:4])
     assert [trial["arch"] for trial in pipeline.resume(run.update(status="interrupted")).trials()] == [t["arch"] for t in whole]
-    meta_train(Asked("nasbench201", schedule=SHORT, seed=5), checkpoint.parent / "other")
     shutil.copytree(checkpoint.parent / "other", checkpoint, dirs_exist_ok=True)
     with pytest.raises(BadInput, match="has learned anew since"):
         pipeline.resume(run.update(status="interrupted"))

@@ -403,5 +403,5 @@ def test_choosing_among_what_was_trained() -> None:
 def test_a_run_says_what_it_began_with() -> None:
     run = search(few("method.finalists=0"))
     assert run.record["design"] == [arch for arch, _ in told(run)]
-    assert (run.record["origin"], run.record["drawn"]) == ("random", 3)
+    assert (run.record["beginning"], run.record["drawn"]) == ("random", 3)
     assert json.loads((run.path / "run.json").read_text())["kind"] == "direct"

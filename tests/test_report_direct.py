@@ -51,6 +51,7 @@ def test_a_report_tells_how_the_winner_came_about(run: Run) -> None:
     assert found.headline.title.startswith(f"{percent(result['test_accuracy']['mean'])} of the test images right, with ")
     assert found.headline.arch == result["arch"]
     assert found.headline.following == f"nas retrain {run.name}"
+    assert found.notices == []
     (phase,) = found.phases
     spent = sum(line["seconds"] for line in [*trials, *run.lines(ROWS)] if "seconds" in line)
     assert phase.seconds == pytest.approx(spent)

@@ -126,7 +126,7 @@ def origins(run: Run) -> list[str]:
     """The folders of the runs that a run was made from."""
     record = run.record
     ranked = [entry["path"] for entry in record["runs"]] if record["kind"] == "rank" else []
-    return [*ranked, *(record[key] for key in ("supernet", "origin") if key in record)]
+    return [*ranked, *(record[key] for key in ("supernet", "origin", "checkpoint") if key in record)]
 
 
 def report(

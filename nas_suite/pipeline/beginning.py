@@ -34,7 +34,7 @@ class Begin:
 
     def record(self, setting: Setting) -> dict[str, Any]:
         """As a run keeps it: the history may know more when the run is resumed."""
-        return {"design": [setting.space.describe(arch) for arch in self.archs], "origin": self.origin, "drawn": self.drawn}
+        return {"design": [setting.space.describe(arch) for arch in self.archs], "beginning": self.origin, "drawn": self.drawn}
 
 
 def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:

@@ -77,7 +77,7 @@ def lede(found: Sought) -> str:
         f"{plural(len(found.trials), 'network')} of at most {found.settings.get('budget', 0):,} evaluated, {cheaply(found)}."
     ]
     said.append(
-        f"The first {len(found.run.record['design']):,} were chosen {ORIGINS[found.run.record.get('origin', 'random')]}."
+        f"The first {len(found.run.record['design']):,} were chosen {ORIGINS[found.run.record.get('beginning', 'random')]}."
     )
     if found.recalled:
         said.append(f"{plural(len(found.recalled), 'evaluation')} the history knew already.")

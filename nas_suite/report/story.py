@@ -19,7 +19,7 @@ from nas_suite.run import LOG, ROWS, Run
 from nas_suite.space import SearchSpace, Sketch
 
 KINDS = ("table", "meta", "supernet", "rank", "search", "bilevel", "direct", "retrain")
-SOURCES = ("supernet", "origin")
+SOURCES = ("supernet", "origin", "checkpoint")
 LINES = {"rank": SCORES, "table": ROWS}
 STATISTICS = "statistics.json"
 

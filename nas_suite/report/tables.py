@@ -202,7 +202,7 @@ def of_search(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_direct(record: Mapping[str, Any]) -> dict[str, Any]:
     bounds = {f"{name} at most": count(bound) for name, bound in record["limits"].items()}
-    named = {"checkpoint": record.get("checkpoint"), "initial design": record.get("origin")}
+    named = {"checkpoint": record.get("checkpoint"), "initial design": record.get("beginning")}
     return {**{name: value for name, value in named.items() if value}, **bounds}
 
 
