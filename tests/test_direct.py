@@ -155,6 +155,7 @@ def test_the_fidelity_of_the_search_is_not_that_of_the_finalists() -> None:
     assert run.record["result"]["params"] == cost("params", space).total(space.parse(run.record["result"]["arch"]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize("method", ["random", "gp-ei"])
 def test_two_at_a_time_find_the_same_again(method: str) -> None:
@@ -166,6 +167,7 @@ def test_two_at_a_time_find_the_same_again(method: str) -> None:
         assert told(search(planned(method, "method.budget=6"))) == told(first)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize("method", ["tnas", "evolution"])
 def test_killed_after_the_seventh_evaluation_the_remaining_proposals_are_the_same(method: str, tmp_path: Path) -> None:
@@ -288,6 +290,7 @@ def test_two_networks_never_share_a_result(counted: list[Task]) -> None:
         assert 1 - learner.accuracy(learner.val) == error
 
 
+@pytest.mark.slow
 def test_a_search_within_limits() -> None:
     plan = planned("gp-ei", "method.budget=5", "method.finalists=0")
     space = prepare(plan).space
