@@ -20,6 +20,7 @@ from nas_suite.pipeline.setting import TABLE, deployed, prepare
 from nas_suite.plan import Plan, compose
 from nas_suite.run import LOG, TRIALS, Run, run_at
 from nas_suite.space import Block, SearchSpace
+from nas_suite.spaces.tfnas import TFNAS
 from nas_suite.target import Beliefs, Choice, Target
 
 SETS = [
@@ -283,7 +284,7 @@ def test_a_target_beyond_the_operations_that_are_left_is_refused(tmp_path: Path)
     table.write(tmp_path / "both.json")
     reach = [Target(table.cost(space), 1.0).span for space in (every, plain)]
     assert reach[1][1] < 0.8 * reach[0][1]
-    words = ("--latency", 0.9 * reach[0][1], "--table", tmp_path / "both.json", *WORDS, "--set", "space.se=false")
+    words = ("--latency", 0.9 * reach[0][1], "--table", tmp_path / "both.json", *WORDS, "--no-se")
     said = nas("search", "tfnas", *words, "--out", tmp_path / "run")
     assert (said.code, f"they take {reach[1][0]:.2f} to {reach[1][1]:.2f} ms" in said.error) == (4, True)
     assert not (tmp_path / "run").exists()
@@ -296,8 +297,13 @@ def test_the_official_tables_name_what_they_reach(shared_data: Path, tmp_path: P
         pytest.skip("the official tables are not on this machine")
     table = tmp_path / "table.json"
     assert nas("latency", "import", file, "--device", "theirs", "--unit", "ms", "--batch", 1, "--out", table).code == 0
-    said = nas("search", "tfnas", "--latency", 3, "--table", table, "--out", tmp_path / "run")
+    words = ("search", "tfnas", "--table", table, "--out", tmp_path / "run")
+    said = nas(*words, "--latency", 3)
     assert (said.code, interval in said.error) == (4, True)
+    low, high = Target(LatencyTable.read(table).cost(TFNAS(se=False)), 1.0).span  # the base counts, whatever the stem
+    said = nas(*words, "--latency", 200, "--no-se")
+    assert (said.code, f"{low:.2f} to {high:.2f} ms" in said.error) == (4, True)
+    assert float(interval.split()[2]) > high
     assert not (tmp_path / "run").exists()
 
 
@@ -312,7 +318,14 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_made(table: Pa
 def test_options_of_the_other_kind_of_search_are_refused(table: Path) -> None:
     for words in (("--budget", 3), ("--run", "x"), ("--objective", "macs"), ("--max", "macs=3M"), ("--calib-images", 9)):
         assert f"{words[0]} has no meaning" in nas("search", "tfnas", "--latency", 1, *words).error
-    for words in (("--latency", 3), ("--epochs", 3), ("--second-path", "max"), ("--no-elastic",), ("--no-measure",)):
+    for words in (
+        ("--latency", 3),
+        ("--epochs", 3),
+        ("--second-path", "max"),
+        ("--no-se",),
+        ("--no-elastic",),
+        ("--no-measure",),
+    ):
         assert f"{words[0]} has no meaning" in nas("search", "mixpath", *words).error
     assert "nas search tfnas" in nas("train-supernet", "tfnas", "--recipe", "tfnas-digits").error
 
@@ -324,13 +337,13 @@ def test_a_deployment_that_offers_other_choices_is_refused(table: Path) -> None:
 
 
 def test_flags_reach_their_settings(table: Path, target: float) -> None:
-    words = ("--second-path", "none", "--depth", "skip", "--no-elastic", "--epochs", 2, "--lr", 0.01, "--seed", 3)
+    words = ("--second-path", "none", "--depth", "skip", "--no-se", "--no-elastic", "--epochs", 2, "--lr", 0.01, "--seed", 3)
     said = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, *words, "--json")
     plan = run_at(said.data["run"]["name"]).record["plan"]
     assert plan["seed"] == 3
     settings = plan["settings"]["method"]
     assert (settings["second_path"], settings["elastic"], settings["epochs"], settings["lr"]) == ("none", False, 2, 0.01)
-    assert plan["settings"]["space"]["depth_by"] == "skip"
+    assert (plan["settings"]["space"]["depth_by"], plan["settings"]["space"]["se"]) == ("skip", False)
     assert said.data["result"]["arch"].count("/") == 5
 
 

@@ -350,7 +350,8 @@ def test_operations_that_starve_are_named() -> None:
     [("lr", 0.5), ("min_lr", 0.02), ("momentum", 0.0), ("weight_decay", 0.5), ("clip", 0.01), ("choice_lr", 0.2),
      ("choice_momentum", 0.0), ("choice_weight_decay", 0.5), ("latency_weight", 10.0), ("temperature", 0.5),
      ("temperature_decay", 0.5), ("second_path", "none"), ("second_path", "gumbel"), ("warmup_epochs", 0), ("elastic", False),
-     ("latency", 1.0), ("pad", 0), ("flip", False), ("cutout", 4), ("batch_size", 8), ("aligned", True)],
+     ("latency", 1.0), ("pad", 0), ("flip", False), ("cutout", 4), ("batch_size", 8), ("aligned", True),
+     ("jitter", 0.4), ("hue", 0.2)],
 )  # fmt: skip
 def test_every_setting_has_an_effect(setting: str, value: Any) -> None:
     plain, changed = (believing(method(**{"epochs": 3, **some})) for some in ({}, {setting: value}))

@@ -46,6 +46,7 @@ DERIVED = (
     "threads",
     "second-path",
     "depth",
+    "no-se",
     "no-elastic",
     "no-measure",
 )
@@ -112,6 +113,9 @@ def search(
             rich_help_panel=LATENCY,
         ),
     ] = None,
+    no_se: Annotated[
+        bool, typer.Option("--no-se", help="Choose among operations without squeeze-excite.", rich_help_panel=LATENCY)
+    ] = False,
     no_elastic: Annotated[
         bool, typer.Option("--no-elastic", help="Leave widths as they are.", rich_help_panel=LATENCY)
     ] = False,
@@ -159,14 +163,15 @@ def search(
     given = {
         "run": run, "budget": budget, "objective": objective, "max": most, "calib-images": calib_images, "latency": latency,
         "data": data, "epochs": epochs, "batch-size": batch_size, "lr": lr, "threads": threads,
-        "second-path": second_path, "depth": depth, "no-elastic": no_elastic or None, "no-measure": no_measure or None,
+        "second-path": second_path, "depth": depth, "no-se": no_se or None, "no-elastic": no_elastic or None,
+        "no-measure": no_measure or None,
     }  # fmt: skip
     for name in SEARCHED if derives else DERIVED:
         if given[name] is not None:
             raise BadInput(f"--{name} has no meaning for nas search {method}; nas search --help says which options have")
     names = {"seed": seed, "device": device, "precision": precision}
     if derives:
-        words = [*(sets or ()), *([f"space.depth_by={depth}"] if depth is not None else [])]
+        words = [*(sets or ()), *([f"space.depth_by={depth}"] if depth is not None else []), *["space.se=false"] * no_se]
         own = {"latency": latency, "epochs": epochs, "batch_size": batch_size, "lr": lr, "second_path": second_path}
         own |= {"elastic": False if no_elastic else None}
         plan = planned(method, recipe, config, words, {**names, "data": data, "threads": threads}, own)
