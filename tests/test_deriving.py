@@ -351,12 +351,33 @@ def test_a_table_is_measured_where_there_is_none(monkeypatch: pytest.MonkeyPatch
     asked = []
 
     def build(name: str, settings: dict[str, Any], under: Conditions, device: str, budget: float, *_: object) -> LatencyTable:
-        asked.append((name, settings["width"], settings["image_size"], budget))
+        asked.append((name, settings["width"], settings["image_size"], budget, under))
         return table_of(deployed(prepare(planned())))
 
     monkeypatch.setattr("nas_suite.pipeline.latencies.build", build)
     assert nas("search", "tfnas", "--latency", target, *WORDS, "--json").code == 0
-    assert asked == [("tfnas", 0.2, 32, 300.0)]
+    assert asked.pop() == ("tfnas", 0.2, 32, 300.0, Conditions())
+    words = ("--batch", 4, "--dtype", "bf16", "--resolution", 48)
+    nas("search", "tfnas", "--latency", target, *WORDS, *words)
+    assert asked == [("tfnas", 0.2, 48, 300.0, Conditions(batch=4, dtype="bf16", resolution=48))]
+
+
+@pytest.mark.parametrize(
+    ("words", "difference"),
+    [
+        (("--batch", 2), "batch 2 is asked, it has batch 1;"),
+        (("--dtype", "bf16"), "dtype bf16 is asked, it has dtype fp32;"),
+        (("--resolution", 48), "resolution 48 is asked, it has resolution 32;"),
+        (("--set", "deploy.image_size=48"), "resolution 48 is asked, it has resolution 32;"),
+    ],
+)
+def test_a_table_that_was_measured_otherwise_than_is_asked_is_refused(
+    table: Path, target: float, words: tuple[str, ...], difference: str, tmp_path: Path
+) -> None:
+    known = ("search", "tfnas", "--latency", target, "--table", table, *WORDS, "--out", tmp_path / "run")
+    said = nas(*known, *words)
+    assert (said.code, difference in said.error) == (2, True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_a_word_of_data_it_is_the_digits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,6 +414,8 @@ def test_latency_is_an_objective_and_a_bound_of_a_supernet_search(tmp_path: Path
     (run.path / TABLE).unlink()
     assert pipeline.resume(run.update(status="interrupted")).lines(TRIALS) == run.lines(TRIALS)
     assert (run.path / TABLE).exists()
-    assert "no effect" in nas("search", "mixpath", "--run", folder, "--table", table).error
+    for more in (("--table", table), ("--batch", 2)):
+        assert "no effect" in nas("search", "mixpath", "--run", folder, *more).error
+    assert "batch 2 is asked" in nas("search", "mixpath", "--run", folder, *words, "--batch", 2).error
     assert nas("search", "mixpath", "--run", folder, "--objective", "latency").code == 3
     assert "latency" not in nas("search", "mixpath", "--run", folder, "--max", "weight=3").error

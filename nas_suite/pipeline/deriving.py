@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from nas_suite.cost import COSTS, Cost, cost
 from nas_suite.engine import Progress, fit, silent
 from nas_suite.errors import BadInput, Missing, Unreachable
-from nas_suite.latency.conditions import Conditions
+from nas_suite.latency.conditions import ANY, Conditions
 from nas_suite.latency.table import LatencyTable
 from nas_suite.latency.timer import Reading
 from nas_suite.pipeline import latencies
@@ -44,16 +44,17 @@ def unheard(_: Round) -> None:
     """Tells nobody."""
 
 
-def latency_table(plan: Plan, table: str | None, progress: Progress = silent) -> LatencyTable:
+def latency_table(plan: Plan, table: str | None, progress: Progress = silent, asked: Conditions = ANY) -> LatencyTable:
     """The table that a search of this plan goes by: the one that is named, else the newest that this machine has of the
-    deployed space, else one that is measured now for some minutes."""
+    deployed space, else one that is measured now for some minutes. BadInput where a table that is named was measured otherwise
+    than is asked."""
     setting = prepare(plan)
     space = deployed(setting)
     try:
-        return latencies.table_for(plan.space, space, table, Conditions(), plan.device)
+        return latencies.table_for(plan.space, space, table, asked, plan.device)
     except Missing:
         settings = latencies.settings_of(space)
-        return latencies.build(plan.space, settings, latencies.PLAIN, plan.device, BUDGET, 0, None, progress)
+        return latencies.build(plan.space, settings, asked, plan.device, BUDGET, 0, None, progress)
 
 
 def derive(
