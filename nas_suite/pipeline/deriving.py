@@ -88,7 +88,8 @@ def continue_deriving(run: Run, setting: Setting, method: Any, progress: Progres
 
 
 def derived(method: Any, setting: Setting, table: LatencyTable, measure: bool, told: Told) -> dict[str, Any]:
-    """The network that a trained search came to, with its latency by the table and as it was measured."""
+    """The network that a trained search came to, with its latency by the table, as it was predicted (the same, but for what the
+    rounds before it corrected) and as it was measured."""
     target: Target = method.target
     space = target.space
     arch: Arch = method.found
@@ -103,9 +104,11 @@ def derived(method: Any, setting: Setting, table: LatencyTable, measure: bool, t
             mend = (lambda corrected: corrected.nearest(method.beliefs)) if method.elastic else None
             rounds, arch = closed_loop(target, arch, read, told, mend)
     counted = {name: cost(name, space).total(arch) for name in COSTS}
-    found = {"arch": space.describe(arch), "target_ms": target.ms, "predicted_ms": target.cost.total(arch)}
+    found = {"arch": space.describe(arch), "target_ms": target.ms, "table_ms": target.cost.total(arch)}
+    best = nearest(rounds, target.ms) if rounds else None
     return {
-        **found, "measured_ms": nearest(rounds, target.ms).measured_ms if rounds else None, "unmeasured": unmeasured,
+        **found, "predicted_ms": best.predicted_ms if best else found["table_ms"],
+        "measured_ms": best.measured_ms if best else None, "unmeasured": unmeasured,
         "rounds": [asdict(r) for r in rounds],
         "val_error": float(method.scorer().score(method.searcher([], []).ask())[0]), **counted,
     }  # fmt: skip
