@@ -71,7 +71,9 @@ def test_what_a_search_reaches_of_them_is_kept_and_positive(tables: dict[str, La
     for table in tables.values():
         assert len(table) == 24 * 912 + 66  # 24 c + 6 for each of eleven shapes of c input channels
         assert table.constant is not None
-        assert [table.covers(b.key) for b in (*SPACE.stem(), SPACE.head(), TFNAS(classes=100).head())] == [True] * 4
+        assert [
+            table.covers(b.key) for b in (*SPACE.stem(), *TFNAS(se=False).stem(), SPACE.head(), TFNAS(classes=100).head())
+        ] == [True] * 6
         block = SPACE.option(0, 0, 32)
         assert block is not None
         assert table.families[block.family].widths[0] == 32
