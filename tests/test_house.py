@@ -28,6 +28,7 @@ FLOORS = (
         "prefix",
         "cellrows",
         "proxies",
+        "history",
     ),
     ("method", "multipath", "elastic", "latency"),
     ("oneshot", "target"),
