@@ -59,7 +59,7 @@ def play(
 @pytest.mark.parametrize("name", FREE)
 def test_a_rival_asks_for_networks_of_the_region_once_each_and_the_same_for_a_seed(name: str) -> None:
     macs = cost("macs", S4).objective()
-    bound = float(np.median(macs.score(list(S4.everything()))))
+    bound = float(np.quantile(macs.score(list(S4.everything())), 0.7))
     region = Region(S4, [Limit(macs, bound)])
     told = play(rival(name, region, 3), 14, CELLS.score)
     archs = [arch for arch, _ in told]
@@ -119,7 +119,7 @@ def test_a_small_space_is_searched_whole(name: str) -> None:
     assert 30 <= len(told) <= S4.size()
 
 
-@pytest.mark.parametrize("name", ["gp-ei", "nasbowl", "bananas"])
+@pytest.mark.parametrize("name", ["gp-ei", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nasbowl", "bananas"))])
 def test_a_space_that_cannot_be_gone_through_is_searched(name: str) -> None:
     macs = cost("macs", CHAIN).objective()
     rng = random.Random(0)
@@ -131,6 +131,7 @@ def test_a_space_that_cannot_be_gone_through_is_searched(name: str) -> None:
     assert all(macs.score([arch])[0] <= bound and CHAIN.canonical(arch) == arch for arch, _ in told)
 
 
+@pytest.mark.slow
 def test_proposals_do_not_depend_on_the_process(tmp_path: Path) -> None:
     """Sets and hashes are ordered otherwise in another process."""
     script = tmp_path / "asks.py"
