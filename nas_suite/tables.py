@@ -179,6 +179,8 @@ class Table:
         if text in self.columns:
             return self.columns[text]
         fitting = [c for c in self.columns.values() if c.split and fits(c, text)]
+        if not fitting and not text:
+            raise BadInput(f"table {self.name} holds no accuracies: name the column that is meant{suggest('', self.columns)}")
         if not fitting:
             raise BadInput(f"table {self.name} has no metric {text!r}{suggest(text, self.columns, most=40)}")
         first = fitting[0].data

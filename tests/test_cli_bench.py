@@ -18,9 +18,12 @@ from test_ranking import toy
 
 from nas_suite import importers, tables
 from nas_suite.data.download import Attempts
+from nas_suite.edgecells import numbered
 from nas_suite.errors import Missing
 from nas_suite.importers import Original
 from nas_suite.pipeline import benches
+from nas_suite.space import Arch
+from nas_suite.tables import Column, Draft, accuracy
 
 DIGITS = [f"{a}{b}{c}{d}{e}{f}{g}{h}" for a, b, c, d, e, f, g, h in itertools.product("012", repeat=8)]
 
@@ -120,11 +123,46 @@ def pasted(said: Said) -> list[Said]:
     return [nas(*shlex.split(line)[1:]) for line in lines]
 
 
-def hardware(folder: Path) -> Path:
-    """An npz file of HW-NAS-Bench's numbers, made up, of all cells."""
+def hardware(folder: Path, none: Arch | None = None) -> Path:
+    """An npz file of HW-NAS-Bench's numbers, made up, of all cells; the device cannot run `none`."""
     values = np.random.default_rng(0).uniform(0.1, 9, (1, 15_625, 1))
+    if none is not None:
+        values[0, numbered().index(none)] = -1
     np.savez(folder / "hw.npz", values=values, datasets=np.array(["cifar10"]), metrics=np.array(["raspi4_latency"]))
     return folder / "hw.npz"
+
+
+def test_what_else_was_measured_of_a_benchmarks_networks_is_told_beside_it(tmp_path: Path) -> None:
+    cells = np.array([(3, 3, 3, 1, 3, 3), (0, 0, 0, 0, 0, 0), (1, 2, 3, 4, 0, 1)])
+    columns = [(accuracy("cifar10", "val", 200), np.array([0.9, 0.1, 0.5])), (Column("train_time", "s"), np.array([2e6, 2, 3]))]
+    tables.write(Draft("nb201", "nasbench201", cells, columns))
+    alone = nas("bench", "query", "nb201", "--arch", "333133", "--json").data
+    assert alone["beside"] == nas("bench", "info", "nb201", "--json").data["beside"] == {}
+    assert "beside" not in nas("bench", "info", "nb201").out
+    file = hardware(tmp_path, none=(0, 0, 0, 0, 0, 0))
+    assert nas("bench", "import", "hw-nas-bench", file).code == 0
+    data = nas("bench", "query", "nb201", "--arch", "333133", "--json").data
+    assert {key: data[key] for key in ("values", "row", "arch")} == {key: alone[key] for key in ("values", "row", "arch")}
+    known = np.load(file)["values"][0, numbered().index((3, 3, 3, 1, 3, 3)), 0]
+    wanted = {"values": {"cifar10/raspi4_latency": pytest.approx(known)}, "units": {"cifar10/raspi4_latency": "ms"}}
+    assert {key: data["beside"]["hw-nas-bench"][key] for key in wanted} == wanted
+    said = nas("bench", "query", "nb201", "--arch", "333133").out.splitlines()
+    assert said[1:] == [
+        "cifar10/val@200  0.9", "train_time       2000000 s", "",
+        "hw-nas-bench, of the same network", f"cifar10/raspi4_latency  {known:.6g} ms",
+    ]  # fmt: skip
+    assert nas("bench", "query", "nb201", "--arch", "000000").out.splitlines()[-1] == "cifar10/raspi4_latency  –"
+    said = nas("bench", "info", "nb201")
+    assert "hw-nas-bench measured the same networks: 1 column, such as cifar10/raspi4_latency" in said.out
+    assert nas("bench", "query", "hw-nas-bench", "--arch", "333133", "--json").data["beside"] == {}
+
+
+def test_a_table_without_accuracies_asks_for_a_column(tmp_path: Path) -> None:
+    assert nas("bench", "import", "hw-nas-bench", hardware(tmp_path)).code == 0
+    said = nas("rank", "--bench", "hw-nas-bench")
+    assert said.code == 2
+    message = "table hw-nas-bench holds no accuracies: name the column that is meant; there are: cifar10/raspi4_latency"
+    assert said.error == message
 
 
 def test_the_next_line_of_an_import_can_be_pasted(file: Path, tmp_path: Path) -> None:

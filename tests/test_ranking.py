@@ -198,6 +198,8 @@ def test_a_benchmark_that_is_not_here_ends_with_3_and_the_command() -> None:
         (("--bench", "toy", "--estimator", "tou:val"), "unknown benchmark 'tou'"),
         (("--bench", "toy", "--metric", "val@10"), "table toy has no metric 'val@10'"),
         (("--bench", "toy", "--sample", "20", "--all"), "--sample and --all"),
+        (("--bench", "toy", "--sample", "20", "--protocol", "paper"), "draws its own networks: leave out --sample"),
+        (("--bench", "toy", "--all", "--protocol", "paper"), "draws its own networks: leave out --all"),
         (("--bench", "toy", "--run", "nothing"), "no run 'nothing'"),
         (("--bench", "few"), "few has 9 networks, 9 of them distinct"),
     ],
@@ -226,8 +228,7 @@ def test_names_are_checked_before_a_benchmark_is_downloaded(monkeypatch: pytest.
 
 def test_a_table_of_too_few_networks_says_what_would_help() -> None:
     toy()
-    said = nas("rank", "--bench", "toy", "--sample", 10, "--protocol", "paper", "--metric", "energy")
-    assert said.code == 0
+    assert nas("rank", "--bench", "toy", "--sample", 10, "--metric", "energy").code == 0
     tables.remove("toy")
     one = np.array(list(S4.everything())[:1])
     tables.write(Draft("toy", "mixpath-s4", one, [(VAL, np.zeros(1))]))

@@ -37,6 +37,8 @@ class Published:
     """Each of which holds a table, the preferred one first."""
     home: str
     """Where its makers tell of it."""
+    beside: str = ""
+    """The benchmark whose networks it measures, and beside which it is told."""
 
     def read(self, file: Path, partial: bool, progress: Progress) -> "Draft":
         """The table that a file holds; BadInput where it is not one of this benchmark's, cut short or damaged."""
@@ -107,6 +109,7 @@ PUBLISHED: dict[str, Published] = {
             "nas_suite.importers.hw:read",
             (Original("HW-NAS-Bench-v1_0.pickle"), Original("hw_nas_bench_nb201.npz")),
             "https://github.com/GATECH-EIC/HW-NAS-Bench",
+            beside="nb201",
         ),
     )
 }
