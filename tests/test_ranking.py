@@ -74,6 +74,14 @@ def test_a_column_of_another_benchmark_is_joined_by_architecture() -> None:
     assert 0.3 < data["estimators"][0]["tau"] < 1
 
 
+def test_the_metric_as_an_estimator_of_itself_is_called_so() -> None:
+    toy()
+    toy("other", seed=1)
+    data = ranked("--estimator", "toy:val", "--estimator", "toy:test", "--estimator", "other:val")
+    assert data["notes"] == ["toy:val is digits/val@9 of toy, the truth that it is judged by: its tau says nothing"]
+    assert ranked("--estimator", "toy:val", "--metric", "test")["notes"] == []
+
+
 def test_constant_scores_order_nothing_and_say_so() -> None:
     toy()
     said = nas("rank", "--bench", "toy", "--estimator", "depth")
@@ -97,7 +105,7 @@ def test_a_metric_that_is_to_be_small_turns_everything_round() -> None:
     data = ranked("--metric", "energy", "--estimator", "toy:energy")
     assert data["estimators"][0]["tau"] == pytest.approx(1)
     assert data["estimators"][0]["regret_at"]["1"] == pytest.approx(0)
-    assert data["notes"] == []
+    assert not any("is a cost" in note for note in data["notes"])
     params = [cost("params", S4).total(S4.parse(text)) for text in networks(data)["archs"]]
     wanted = kendalltau(params, -np.array(networks(data)["truth"])).statistic
     assert {e["name"]: e["tau"] for e in data["estimators"]}["params"] == pytest.approx(wanted)
@@ -278,6 +286,23 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(estimating, "estimator", estimator)
     return calls
+
+
+def test_what_is_loaded_once_is_no_cost_of_a_quick_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy()
+    clock, calls = [0.0], list[int]()
+    monkeypatch.setattr(ranking.time, "monotonic", lambda: clock[0])
+
+    def score(places: Any) -> list[float]:
+        clock[0] += 3.0 if calls else 100.0  # the first call loads
+        calls.append(len(places))
+        return [float(at) for at in places]
+
+    quick = estimating.Estimator("quick", "baseline", (Source("quick", lambda found: score),))
+    found = field(pipeline.bench("toy"))
+    ledger = ranking.Ledger(Run.create(runs_root() / "r", {"schema": 1, "kind": "rank", "status": "running"}), found.texts())
+    assert ranking.scored(found, quick.sources, ledger, lambda *_: None)["quick"].seconds == 3.0
+    assert calls[-1] == 34
 
 
 def test_failures_of_single_networks_are_counted_as_the_lowest_and_told(counted: list[int]) -> None:

