@@ -13,7 +13,7 @@ from command import nas
 
 from nas_suite.disk import repair_tail, write_atomic
 from nas_suite.errors import BadInput
-from nas_suite.run import LOG, Run, all_runs, handle, run_at
+from nas_suite.run import LOG, Run, all_runs, handle, run_at, runs_root
 
 
 @pytest.fixture
