@@ -12,7 +12,7 @@ from nas_suite.data.download import SOURCES
 from nas_suite.errors import BadInput, suggest
 from nas_suite.ground import basis, check_basis, check_finished
 from nas_suite.pipeline import probing
-from nas_suite.pipeline.field import Field, bench, space_of_table, unlike
+from nas_suite.pipeline.field import Field, bench, made_with, space_of_table, unlike
 from nas_suite.pipeline.setting import lasting, space_of
 from nas_suite.pipeline.training import trained
 from nas_suite.plan import FIT, Plan
@@ -181,8 +181,8 @@ def strangers(runs: Sequence[Run], table: Table, metric: Column) -> list[tuple[R
 def judged_on(table: Table, metric: Column) -> str:
     """The data of a metric, or else of its table's first accuracy, as `images_of` tells them."""
     data = metric.data or next((column.data for column in table.columns.values() if column.data), "")
-    plan = table.manifest.get("plan", {})
-    return images_of(plan) if plan.get("data") == data else data
+    made = made_with(table, data)
+    return images_of(made) if made else data
 
 
 def images_of(plan: Mapping[str, Any]) -> str:
@@ -214,12 +214,13 @@ def cautions(runs: Sequence[Run], judged: Sequence[Estimator], table: Table, met
 def otherwise(runs: Sequence[Run], table: Table, metric: Column) -> list[str]:
     """The settings in which runs differ from what made the benchmark: of its data, where the metric is of these, and of its
     space. A line for those that differ alike."""
-    made, groups = table.manifest.get("plan", {}), dict[str, list[str]]()
+    groups = dict[str, list[str]]()
     for run in runs:
         plan = run.record["plan"]
+        made = made_with(table, metric.data or plan["data"])
         found = []
-        if plan["data"] == made.get("data") == (metric.data or plan["data"]):
-            own, theirs = (p["settings"]["data"] for p in (plan, made))
+        if made.get("data") == plan["data"]:
+            own, theirs = (p["settings"].get("data", {}) for p in (plan, made))
             found += differences("data", DATA.load(plan["data"]), own, theirs, ("path",))  # which `strangers` looks at
         if plan["space"] == table.space:
             found += differences("space", SPACES.load(table.space), plan["settings"]["space"], table.settings, FIT)

@@ -45,6 +45,12 @@ def space_of_table(table: Table) -> SearchSpace:
     return SPACES.build(table.space, table.settings)
 
 
+def made_with(table: Table, data: str) -> Mapping[str, Any]:
+    """The plan that made a table of a data set; empty where none did, or one of another data set."""
+    plan = table.manifest.get("plan", {})
+    return plan if plan.get("data") == data else {}
+
+
 @dataclass(frozen=True)
 class Field:
     """Networks of a benchmark: `rows` of its table, and the same as `archs` of `own`, the space in which they are scored, each
