@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import itertools
 import lzma
+import re
 import shlex
 import threading
 from collections.abc import Iterator
@@ -214,13 +215,18 @@ def test_bad_words_are_refused_in_one_line(words: tuple[str, ...], message: str)
     assert message in said.error
 
 
-def test_a_benchmark_that_cannot_be_downloaded_says_what_to_bring(monkeypatch: pytest.MonkeyPatch) -> None:
-    about = replace(importers.PUBLISHED["macro"], files=(Original("nas-bench-macro_cifar10.json"),))
-    monkeypatch.setitem(importers.PUBLISHED, "macro", about)
-    said = nas("bench", "get", "macro")
-    assert said.code == 3
-    assert "bring nas-bench-macro_cifar10.json" in said.error
-    assert "nas bench import macro FILE" in said.error
+@pytest.mark.parametrize(
+    ("name", "whence"),
+    [
+        ("macro", "nas-bench-macro_cifar10.json from https://github.com/xiusu/NAS-Bench-Macro"),
+        ("hw-nas-bench", "HW-NAS-Bench-v1_0.pickle from https://github.com/GATECH-EIC/HW-NAS-Bench"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_downloaded_says_what_its_makers_have(name: str, whence: str) -> None:
+    for words in ((), ("--yes",), ("--file", "other.csv")):
+        said = nas("bench", "get", name, *words)
+        assert said.code == 3
+        assert said.error == f"{name} cannot be downloaded by itself: bring {whence}, then: nas bench import {name} FILE"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -282,6 +288,7 @@ def test_a_download_with_a_wrong_sum_is_refused_and_says_what_to_bring(
 
 @pytest.mark.parametrize("size", [1000, 0])
 def test_without_a_network_it_says_which_file_to_bring(served: Original, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    offer(monkeypatch, replace(served, url=f"http://127.0.0.1:9/{served.file}", bytes=size))
-    with pytest.raises(Missing, match=r"127.0.0.1:9.* bring nas_bench_macro.csv.xz .*nas bench import macro FILE"):
+    offered = f"http://127.0.0.1:9/{served.file}"
+    offer(monkeypatch, replace(served, url=offered, bytes=size))
+    with pytest.raises(Missing, match=rf"; (or )?bring {re.escape(offered)}, then: nas bench import macro FILE"):
         benches.get(benches.download("macro"), attempts=Attempts(1, 0.0))

@@ -110,10 +110,10 @@ def download(name: str, file: str | None = None, mirror: str | None = None) -> D
     """What `get` would bring: the preferred file, or the one that is named. Missing says what to bring by hand where there is
     no way to it."""
     about = official(name)
-    if file is not None and file not in about.downloads:
-        raise BadInput(f"{name} has no file {file!r} to download{suggest(file, about.downloads)}")
     if not about.downloads:
         raise Missing(f"{name} cannot be downloaded by itself: bring {by_hand(about)}")
+    if file is not None and file not in about.downloads:
+        raise BadInput(f"{name} has no file {file!r} to download{suggest(file, about.downloads)}")
     original = about.downloads[file] if file else next(iter(about.downloads.values()))
     folder, _, last = original.url.rpartition("/")
     try:
@@ -148,8 +148,11 @@ def official(name: str) -> Published:
 
 
 def by_hand(about: Published) -> str:
-    files = " or ".join(original.file for original in about.files)
-    return f"{files} from {about.home}: nas bench import {about.name} FILE"
+    """Which files to bring, from where, and the command that imports one."""
+    whence = [original.url for original in about.files if original.url]
+    others = " or ".join(original.file for original in about.files if not (original.url or original.copy))
+    whence += [f"{others} from {about.home}"] if others else []
+    return f"{' or '.join(whence)}, then: nas bench import {about.name} FILE"
 
 
 def take(name: str, file: Path, partial: bool = False, progress: Progress = unseen) -> Table:
