@@ -13,6 +13,7 @@ from scipy.stats import kendalltau
 
 from nas_suite import pipeline, tables
 from nas_suite.cost import cost
+from nas_suite.engine import silent
 from nas_suite.errors import BadInput, Missing
 from nas_suite.pipeline import estimating, ranking
 from nas_suite.pipeline.estimating import Source
@@ -301,7 +302,7 @@ def test_what_is_loaded_once_is_no_cost_of_a_quick_estimator(monkeypatch: pytest
     quick = estimating.Estimator("quick", "baseline", (Source("quick", lambda found: score),))
     found = field(pipeline.bench("toy"))
     ledger = ranking.Ledger(Run.create(runs_root() / "r", {"schema": 1, "kind": "rank", "status": "running"}), found.texts())
-    assert ranking.scored(found, quick.sources, ledger, lambda *_: None)["quick"].seconds == 3.0
+    assert ranking.scored(found, quick.sources, ledger, silent)["quick"].seconds == 3.0
     assert calls[-1] == 34
 
 
