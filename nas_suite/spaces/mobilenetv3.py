@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nas_suite.chain import Alternatives, Site, check_images, divisible
 from nas_suite.elastic import bottleneck, quarter_bottleneck, reached, separable_bottleneck, until, weighed
 from nas_suite.errors import BadInput, suggest
+from nas_suite.graph import INPUT, OUTPUT, Graph, GraphSpace
 from nas_suite.layers import GlobalPool, PointwiseConv2d, activation, conv_block, initialise
 from nas_suite.space import Arch, Block, Part, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.words import plural
@@ -42,10 +43,13 @@ OPERATIONS = tuple(itertools.product((3, 5, 7), (3, 4, 6)))
 """Kernel and expansion of a block."""
 LABELS = tuple(f"k{kernel}e{rate}" for kernel, rate in OPERATIONS)
 SPAN = 1 + DEPTHS[-1]  # variables of a stage
+TYPES = (INPUT, OUTPUT, *(f"d{depth}{label}" for depth, label in itertools.product(DEPTHS, LABELS)))
+"""Of nodes, in MetaD2A's order: a block's type says how deep its stage is, too (HayeonLee/MetaD2A,
+MetaD2A_mobilenetV3/utils.py:30-38)."""
 
 
 @dataclass(frozen=True)
-class MobileNetV3(SupernetSpace):
+class MobileNetV3(SupernetSpace, GraphSpace):
     """Settings: `width` multiplies all channels, 1.0 and 1.2 being published, rounded to multiples of 8 as MobileNet does.
     `small` is for 32-px images: neither the stem (whatever `stem_stride` is) nor the first stage strides, so that 4 px are left
     at the end.
@@ -54,8 +58,8 @@ class MobileNetV3(SupernetSpace):
     6). An architecture is written by stage, block by block: `k3e3_k5e6/k7e4_k3e3_k3e6/…`. Blocks that do not run are the first
     of the nine in the one spelling of a network.
 
-    In the supernet the nine share no weights (once-for-all cuts smaller kernels and expansions out of the largest), and networks
-    of any depth share those of the blocks that they run: plain single-path sharing.
+    The supernet is a plain single-path one: the nine share no weights (once-for-all cuts smaller kernels and expansions out of
+    the largest), and networks of any depth share those of the blocks that they run.
     """
 
     width: float = 1.0
@@ -142,6 +146,25 @@ class MobileNetV3(SupernetSpace):
             rows.append([LABELS.index(token) for token in tokens])
         return self.spell(rows)
 
+    @property
+    def node_types(self) -> tuple[str, ...]:
+        return TYPES
+
+    @property
+    def most_nodes(self) -> int:
+        return DEPTHS[-1] * len(STAGES) + 2
+
+    def graph(self, arch: Arch) -> Graph:
+        """A chain of the blocks that run: one that does not has no node."""
+        names = [f"d{len(row)}{LABELS[operation]}" for row in self.rows(self.check(arch)) for operation in row]
+        return Graph.chain(TYPES, names)
+
+    def spelt_graph(self, arch: Arch) -> Graph:
+        """MetaD2A's, and TNAS's after it: always 22 nodes, blocks that do not run as they are spelt."""
+        stages = self.decisions(self.check(arch))
+        names = [f"d{depth + 1}{LABELS[operation]}" for depth, row in stages for operation in row]  # type: ignore[operator,call-overload]
+        return Graph.chain(TYPES, names)
+
     def draw(self, rng: random.Random) -> Arch:
         """As once-for-all draws: depths, kernels and expansions, each uniform."""
         return self.sample(rng)
@@ -186,10 +209,15 @@ class MobileNetV3(SupernetSpace):
     def supernet(self, norm: str) -> "StagedChain":
         """No paths are summed before a batch norm: `norm` changes nothing."""
         choices = [
-            [Alternatives([self.option(stage, at, operation) for operation in range(len(OPERATIONS))]) for at in range(len(row))]
+            [
+                Alternatives([self.option(stage, at, operation) for operation in range(len(OPERATIONS))])
+                for at in range(len(row))
+            ]
             for stage, row in enumerate(self.sites)
         ]
-        supernet = StagedChain([block.build() for block in self.stem()], choices, [block.build() for block in self.head()], self)
+        supernet = StagedChain(
+            [block.build() for block in self.stem()], choices, [block.build() for block in self.head()], self
+        )
         initialise_as_published(supernet)
         return supernet
 
@@ -214,14 +242,15 @@ class MobileNetV3(SupernetSpace):
 
 
 class StagedChain(Supernet):
-    """Stem, stages of choice blocks, head; a stage's output is that of its last block that runs or, where its depth is soft, the
-    weighted sum of those that may be the last."""
+    """Stem, stages of choice blocks, head; a stage's output is that of its last block that runs or, where its depth is soft,
+    the weighted sum of those that may be the last."""
 
     def __init__(
         self, stem: Sequence[nn.Module], choices: Sequence[Sequence[nn.Module]], head: Sequence[nn.Module], space: MobileNetV3
     ) -> None:
         super().__init__()
-        self.stem, self.head = nn.Sequential(*stem), nn.Sequential(*head)
+        self.stem: nn.Module = nn.Sequential(*stem)
+        self.head: nn.Module = nn.Sequential(*head)
         self.choices = nn.ModuleList(nn.ModuleList(stage) for stage in choices)
         self.space = space
 

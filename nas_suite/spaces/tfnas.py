@@ -68,9 +68,9 @@ Row = Sequence[tuple[int, int]]
 @dataclass(frozen=True)
 class TFNAS(ElasticSpace, GraphSpace):
     """Settings: `width` multiplies all channels; `se`: without it there are only the four operations that do not
-    squeeze-excite; `act` replaces the paper's activations by one (relu, relu6, swish, hswish, none); `width_step` is that of the widths
-    which a search looks at, 1 in the paper. `small` is for 32-px images: neither the stem (whatever `stem_stride` is) nor the
-    first stage strides, so that 4 px are left at the end.
+    squeeze-excite; `act` replaces the paper's activations by one (relu, relu6, swish, hswish, none); `width_step` is that of
+    the widths which a search looks at, 1 in the paper. `small` is for 32-px images: neither the stem (whatever `stem_stride`
+    is) nor the first stage strides, so that 4 px are left at the end.
 
     A block's operation is one of eight, 0 to 7: without squeeze-excite 3×3 expansion 3, 3×3 expansion 6, 5×5 expansion 3,
     5×5 expansion 6, then the same with it. Its width, the number of its inner channels, is any integer of 2 to 4 times its
