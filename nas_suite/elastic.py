@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -13,12 +13,12 @@ from nas_suite.chain import Site, divisible
 from nas_suite.depthwise import DepthwiseConv2d, depthwise
 from nas_suite.layers import ACTIVATIONS, DropPath, PointwiseConv2d, SqueezeExcite, conv_bn, pointwise, unbiased
 from nas_suite.space import Block, ElasticSupernet, Path, Stage
-from nas_suite.supernet import mix
+from nas_suite.supernet import Residual, mix
 
 JOINED = 1 << 22  # numbers that joined features may be; more leave the caches before they are read (benchmarks/LOG.md)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Residual):
     """1×1 expansion to `width` channels (0: none), depthwise convolution, squeeze-excite with `hidden` channels (0: none), 1×1
     projection without activation; identity where shapes allow. A `hard` squeeze-excite is MobileNetV3's: ReLU, hard sigmoid."""
 
@@ -35,6 +35,14 @@ class Bottleneck(nn.Module):
     def forward(self, x: Float[Tensor, "n c_in h w"]) -> Float[Tensor, "n c_out h2 w2"]:
         y = self.project(self.excite(self.filter(self.expand(x))))
         return x + self.drop(y) if self.residual else y
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        return [self.project[1]]  # type: ignore[list-item]
+
+    @property
+    def convolutions(self) -> "Convolutions":
+        """Not of one without expansion."""
+        return self.expand[0], self.filter[0], self.project[0]  # type: ignore[return-value,index]
 
 
 @cache
@@ -236,22 +244,26 @@ class StagedSupernet(ElasticSupernet):
 
     def align(self) -> None:
         for block in self.blocks:
-            align(block.operations)
+            align((operation.expand, operation.filter, operation.project) for operation in block.operations)
+
+
+Convolutions: TypeAlias = tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]
+"""Of an inverted bottleneck: expansion, depthwise convolution, projection."""
 
 
 @torch.no_grad()
-def align(operations: Iterable[Any]) -> None:
-    """Gives operations, of `expand`, `filter` and `project` each, the weights of the widest of those with the smallest kernels:
-    narrower ones its first channels, larger kernels its kernels within zeros."""
-    kernels = {operation: operation.filter.weight.shape[-1] for operation in operations}
+def align(bottlenecks: Iterable[Convolutions]) -> None:
+    """Gives bottlenecks the weights of the widest of those with the smallest kernels: narrower ones its first channels, larger
+    kernels its kernels within zeros."""
+    kernels = {convolutions: convolutions[1].kernel_size[0] for convolutions in bottlenecks}
     smallest = min(kernels.values())
-    model = max((operation for operation in kernels if kernels[operation] == smallest), key=lambda o: len(o.filter.weight))
-    expand, filters, project = model.expand.weight, model.filter.weight, model.project.weight
-    for operation, kernel in kernels.items():
-        n, edge = min(len(filters), len(operation.filter.weight)), (kernel - smallest) // 2
-        operation.expand.weight[:n] = expand[:n]
-        operation.filter.weight[:n] = F.pad(filters[:n], (edge,) * 4)
-        operation.project.weight[:, :n] = project[:, :n]
+    model = max((one for one in kernels if kernels[one] == smallest), key=lambda one: len(one[1].weight))
+    expand, filters, project = (convolution.weight for convolution in model)
+    for (wide, deep, narrow), kernel in kernels.items():
+        n, edge = min(len(filters), len(deep.weight)), (kernel - smallest) // 2
+        wide.weight[:n] = expand[:n]
+        deep.weight[:n] = F.pad(filters[:n], (edge,) * 4)
+        narrow.weight[:, :n] = project[:, :n]
 
 
 def key(at: int, operation: int | Tensor, widths: Sequence[int | Tensor]) -> tuple[object, ...]:

@@ -18,6 +18,7 @@ from nas_suite.importers import luts
 from nas_suite.latency.conditions import Conditions
 from nas_suite.layers import SqueezeExcite, conv_block
 from nas_suite.spaces.mobilenetv3 import MobileNetV3, classifier, mix_channels
+from nas_suite.supernet import start_as_identity
 
 SPACE, WIDE = MobileNetV3(), MobileNetV3(width=1.2)
 TINY = MobileNetV3(width=0.25, image_size=16, classes=10, small=True)
@@ -254,6 +255,23 @@ def test_a_soft_depth_weighs_the_last_blocks() -> None:
     macs = cost("macs", TINY)
     expected = sum(float(weight) * macs.total(arch) for weight, arch in zip(weights, archs, strict=True))
     assert float(macs(path)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_options_begin_alike_and_residual_blocks_as_nothing_where_asked() -> None:
+    """Of one expansion, squeeze-excite apart, whose weights are drawn for each."""
+    torch.manual_seed(2)
+    supernet: Any = TINY.supernet("vanilla").eval()
+    first, last, x = supernet.choices[0][0], supernet.choices[2][1], torch.randn(2, 8, 16, 16)
+    with torch.no_grad():
+        for rate in range(3):
+            outputs = [first(x, 3 * kernel + rate) for kernel in range(3)]
+            torch.testing.assert_close(outputs[1], outputs[0])
+            torch.testing.assert_close(outputs[2], outputs[0])
+        assert torch.equal(first.options[0].expand[0].weight, first.options[2].expand[0].weight[:24])
+        start_as_identity(supernet)
+        y = torch.randn(2, 24, 4, 4)
+        assert all(torch.equal(last(y, option), y) for option in range(9))
+        assert not torch.allclose(first(x, 0), torch.zeros(()))
 
 
 def test_the_supernet_holds_all_nine_options_of_all_twenty_blocks() -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from nas_suite.chain import Alternatives, Site, check_images, divisible
-from nas_suite.elastic import bottleneck, quarter_bottleneck, reached, separable_bottleneck, until, weighed
+from nas_suite.elastic import align, bottleneck, quarter_bottleneck, reached, separable_bottleneck, until, weighed
 from nas_suite.errors import BadInput, suggest
 from nas_suite.graph import INPUT, OUTPUT, Graph, GraphSpace
 from nas_suite.layers import GlobalPool, PointwiseConv2d, activation, conv_block, initialise
@@ -59,7 +59,8 @@ class MobileNetV3(SupernetSpace, GraphSpace):
     of the nine in the one spelling of a network.
 
     The supernet is a plain single-path one: the nine share no weights (once-for-all cuts smaller kernels and expansions out of
-    the largest), and networks of any depth share those of the blocks that they run.
+    the largest) but begin as if they did, and networks of any depth share those of the blocks that they run. Small ones were
+    seen to learn within hundreds of steps only with `method.zero_residual` besides (benchmarks/LOG.md).
     """
 
     width: float = 1.0
@@ -219,6 +220,8 @@ class MobileNetV3(SupernetSpace, GraphSpace):
             [block.build() for block in self.stem()], choices, [block.build() for block in self.head()], self
         )
         initialise_as_published(supernet)
+        for choice in itertools.chain.from_iterable(choices):
+            align(option.convolutions for option in choice.options)  # type: ignore[attr-defined]
         return supernet
 
     def sketch(self, arch: Arch) -> Sketch:
