@@ -13,7 +13,7 @@ FLOORS = (
     ("errors", "words"),
     ("disk",),
     ("registry", "space", "run", "depthwise", "scaling"),
-    ("data", "plan", "cells", "edgecells", "objective", "engine", "layers", "supernet", "foreign"),
+    ("data", "plan", "cells", "edgecells", "objective", "engine", "layers", "supernet", "foreign", "graph"),
     (
         "cost",
         "ground",
@@ -28,6 +28,7 @@ FLOORS = (
         "prefix",
         "cellrows",
         "proxies",
+        "encoders",
         "history",
     ),
     ("method", "multipath", "elastic", "latency"),

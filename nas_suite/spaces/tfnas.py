@@ -6,14 +6,24 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from nas_suite.chain import Site, check_images, head_block, scaled, sites_of
-from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperation, StagedSupernet, bottleneck
+from nas_suite.elastic import (
+    Decisions,
+    ElasticBlock,
+    ElasticOperation,
+    StagedSupernet,
+    bottleneck,
+    reached,
+    separable_bottleneck,
+    weighed,
+)
 from nas_suite.errors import BadInput, suggest
+from nas_suite.graph import INPUT, OUTPUT, Graph, GraphSpace
 from nas_suite.layers import ACTIVATIONS, conv_block, unbiased
 from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Variable
 from nas_suite.words import plural
@@ -47,16 +57,20 @@ class Operation(NamedTuple):
 
 OPERATIONS = tuple(Operation(k, rate, excited) for excited in (False, True) for k in (3, 5) for rate in (3, 6))
 SKIP = "skip"
+LEVELS = 5
+"""Of widths that nodes of a graph tell apart, from the least to the most: a graph is for encoders, which learn from few
+networks, and there are up to hundreds of widths."""
+
 Row = Sequence[tuple[int, int]]
 """The blocks of a stage that run: operation and width of each."""
 
 
 @dataclass(frozen=True)
-class TFNAS(ElasticSpace):
+class TFNAS(ElasticSpace, GraphSpace):
     """Settings: `width` multiplies all channels; `se`: without it there are only the four operations that do not
-    squeeze-excite; `act` replaces the paper's activations by one (relu, relu6, swish, none); `width_step` is that of the widths
-    which a search looks at, 1 in the paper. `small` is for 32-px images: neither the stem (whatever `stem_stride` is) nor the
-    first stage strides, so that 4 px are left at the end.
+    squeeze-excite; `act` replaces the paper's activations by one (relu, relu6, swish, hswish, none); `width_step` is that of
+    the widths which a search looks at, 1 in the paper. `small` is for 32-px images: neither the stem (whatever `stem_stride`
+    is) nor the first stage strides, so that 4 px are left at the end.
 
     A block's operation is one of eight, 0 to 7: without squeeze-excite 3×3 expansion 3, 3×3 expansion 6, 5×5 expansion 3,
     5×5 expansion 6, then the same with it. Its width, the number of its inner channels, is any integer of 2 to 4 times its
@@ -278,10 +292,9 @@ class TFNAS(ElasticSpace):
         act, first = self.act or "relu", scaled(STEM, self.width)
         site = Site(first, scaled(SECOND, self.width), 1, self.side, act)
         hidden = scaled(EXCITED, self.width) if self.se else 0
-        key = f"separable_i{site.c_in}_o{site.c_out}_k3_s1_r{site.side}_se{hidden}_{act}"
         return [
             conv_block(self.channels, first, 3, self.stride, self.image_size, act),
-            Block(key, (site.c_in, site.side, site.side), partial(Bottleneck, site, 3, 0, hidden)),
+            separable_bottleneck(site, hidden),
         ]
 
     def head(self) -> Block:
@@ -294,6 +307,26 @@ class TFNAS(ElasticSpace):
             raise ValueError(f"block {at}, operation {operation}: width {width} is not {bounds(allowed)}")
         site, chosen = self.sites[at], self.elastic[operation]
         return bottleneck(site, chosen.kernel, width, chosen.hidden(site.c_in))
+
+    @cached_property
+    def node_types(self) -> tuple[str, ...]:
+        """Where a stage begins; an operation with one of five levels of width."""
+        levels = itertools.product(self.elastic, range(LEVELS))
+        return (INPUT, OUTPUT, *(f"stage{at}" for at in range(len(STAGES))), *(f"{op}w{level}" for op, level in levels))
+
+    @property
+    def most_nodes(self) -> int:
+        return len(self.sites) + len(self.stages) + 2
+
+    def graph(self, arch: Arch) -> Graph:
+        """A chain of the blocks that run, a node before those of each stage."""
+        names = []
+        for number, (stage, row) in enumerate(zip(self.stages, self.rows(self.valid(arch)), strict=True)):
+            names.append(f"stage{number}")
+            for at, (operation, width) in zip(stage, row, strict=False):
+                least, most = (allowed := self.widths(at, operation))[0], allowed[-1]
+                names.append(f"{self.elastic[operation]}w{round((LEVELS - 1) * (width - least) / (most - least))}")
+        return Graph.chain(self.node_types, names)
 
     def blocks(self, path: Path) -> Iterator[tuple[float | Tensor, Block]]:
         operations, depths, widths = self.decisions(path)
@@ -345,23 +378,6 @@ class TFNAS(ElasticSpace):
         parts.append(Part("head", self.head().input))
         after = [*(part.input for part in parts[1:]), (self.classes, 1, 1)]
         return Sketch(tuple(replace(part, output=output) for part, output in zip(parts, after, strict=True)))
-
-
-def weighed(choice: int | Tensor, options: range) -> Iterator[tuple[float | Tensor, int]]:
-    """Options with their weights: the chosen one, or all of a soft choice."""
-    if isinstance(choice, int):
-        yield 1.0, choice
-    else:
-        yield from zip(choice, options, strict=False)
-
-
-def reached(depth: int | Tensor, depths: Sequence[int]) -> list[float | Tensor]:
-    """The share of a stage's depths that reach each block: of a hard depth (how many blocks run, less one) for those that run,
-    of a soft one for all."""
-    if isinstance(depth, int):
-        return [1.0] * (depth + 1)
-    shares = depth.flip(0).cumsum(0).flip(0)
-    return [shares[max(0, at + 1 - depths[0])] for at in range(depths[-1])]
 
 
 def bounds(allowed: range) -> str:
