@@ -31,8 +31,8 @@ from nas_suite.surrogate.standard import Standardiser
 from nas_suite.words import plural
 
 NONE = "none"  # the extractor of data sets of which neither images nor classes are known
-SMALL = (20, 1_000)  # data sets and rows below which the preset is tiny
-LARGE = 20_000  # rows from which it is full
+SMALL = (20, 10_000)  # data sets and rows below which the preset is tiny
+LARGE = 100_000  # rows from which it is full
 FEATURES = ("auto", *NAMES, "codes")
 
 

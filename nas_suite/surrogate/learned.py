@@ -20,7 +20,7 @@ from nas_suite.errors import BadInput
 from nas_suite.space import Arch, SearchSpace
 from nas_suite.surrogate.deep import Build, DeepKernel, Networks
 from nas_suite.surrogate.experience import Experience, Shelf, membership
-from nas_suite.surrogate.gp import Posterior
+from nas_suite.surrogate.gp import CHUNK, Posterior, dense
 from nas_suite.surrogate.meta import thinned
 from nas_suite.surrogate.standard import Standardiser
 
@@ -153,6 +153,21 @@ class Remembered:
         self.y = torch.from_numpy(learned.standardiser.to(rows.values[every]))
         chosen = torch.from_numpy(thinned(np.arange(len(every)), 0))
         self.given: Posterior = kernel.process.given(self.rows[chosen], self.y[chosen])
+
+    @cached_property
+    def weights(self) -> Float[Tensor, " n"]:
+        """By which an expectation weighs covariances with the history."""
+        return torch.linalg.solve_triangular(self.given.root.T, self.given.white[:, None], upper=True)[:, 0]
+
+    @torch.no_grad()
+    def expected(self, rows: Float[Tensor, "a r"]) -> Float[Tensor, " a"]:
+        """What the history says of rows: the mean of `given`, without its variance's cost."""
+        process = self.kernel.process
+        parts = (
+            process.prior_mean(some, None) + dense(process.kernel, some, self.given.z) @ self.weights
+            for some in rows.split(CHUNK)
+        )
+        return torch.cat(list(parts))
 
     @torch.no_grad()
     def psi(self, archs: Sequence[Arch]) -> Float[Tensor, "a l"]:

@@ -153,7 +153,7 @@ class Transfer(Model):
     def believed(self, archs: Sequence[Arch]) -> Float[Tensor, " a"]:
         """What the history expects, in its standard deviations."""
         history = self.remembering
-        return self.remembered("prior", archs, lambda: history.given.moments(self.full(archs))[0])
+        return self.remembered("prior", archs, lambda: history.expected(self.full(archs)))
 
     @property
     def remembering(self) -> Remembered:
