@@ -220,7 +220,7 @@ def continue_meta(run: Run, progress: Progress = silent) -> Run:
             fit(trained, trained.batches, asked.schedule.epochs, run, asked.seed, progress)
             trained.finish()
             standardiser = trained.standardiser
-            figures = next(line for line in run.epochs() if line["epoch"] == trained.best_epoch)
+            figures = trained.figures() | {"epoch": trained.best_epoch}
         first = found.rows[0]
         kernel, shelf = (None, None) if trained is None else (trained.kernel, trained.shelf)
         made_by = found.extractor if kernel is not None and kernel.build.datasets else NONE

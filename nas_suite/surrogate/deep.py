@@ -11,10 +11,10 @@ from gpytorch.kernels import AdditiveKernel, Kernel
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nas_suite.encoders.graphs import GraphBatch
+from nas_suite.encoders.graphs import GraphBatch, GraphEncoder
 from nas_suite.encoders.joint import Bound, JointEncoder, preset
 from nas_suite.errors import BadInput
-from nas_suite.graph import GraphSpace
+from nas_suite.graph import Graph, GraphSpace
 from nas_suite.space import Arch, SearchSpace
 from nas_suite.surrogate.experience import Shelf
 from nas_suite.surrogate.features import OneHot
@@ -64,11 +64,12 @@ class Networks:
     def ids(self) -> int:
         return self.graphs.most_nodes if self.encoding == "paper" else 0
 
+    def told(self, archs: Sequence[Arch]) -> list[Graph]:
+        tell = self.graphs.spelt_graph if self.encoding == "paper" else self.graphs.graph
+        return [tell(arch) for arch in archs]
+
     def read(self, archs: Sequence[Arch]) -> "GraphBatch | Tensor":
-        if self.encoding == "one-hot":
-            return self.one_hot(archs).float()
-        told = self.graphs.spelt_graph if self.encoding == "paper" else self.graphs.graph
-        return GraphBatch.of([told(arch) for arch in archs], self.width)
+        return self.one_hot(archs).float() if self.encoding == "one-hot" else GraphBatch.of(self.told(archs), self.width)
 
 
 class InnerProduct(Kernel):
@@ -137,6 +138,16 @@ class DeepKernel(nn.Module):
 
     def psi(self, read: "GraphBatch | Tensor") -> Float[Tensor, "a l"]:
         return self.encoder.networks(read)
+
+    @torch.no_grad()
+    def encode(self, archs: Sequence[Arch]) -> Float[Tensor, "a l"]:
+        """ψ without gradients, of many networks."""
+        encoder = self.encoder.networks
+        return (
+            encoder.encode(self.networks.told(archs))
+            if isinstance(encoder, GraphEncoder)
+            else self.psi(self.networks.read(archs))
+        )
 
     def phi(self, shelf: Shelf, which: Sequence[int], seed: Sequence[int] | None = None) -> Float[Tensor, "d k"]:
         if not self.build.datasets:

@@ -173,9 +173,7 @@ class Remembered:
     def psi(self, archs: Sequence[Arch]) -> Float[Tensor, "a l"]:
         """ψ of networks; each is encoded once, as long as this lives."""
         if fresh := [arch for arch in dict.fromkeys(archs) if arch not in self.encoded]:
-            for at in range(0, len(fresh), 1024):
-                part = fresh[at : at + 1024]
-                self.encoded.update(zip(part, self.kernel.psi(self.kernel.networks.read(part)), strict=True))
+            self.encoded.update(zip(fresh, self.kernel.encode(fresh), strict=True))
         return torch.stack([self.encoded[arch] for arch in archs])
 
     @torch.no_grad()

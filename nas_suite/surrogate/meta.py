@@ -170,14 +170,19 @@ class MetaLearner(Learner):
         covered = (error.abs() <= 1.6449 * deviation).double().mean()
         return {"pearson": pearson, "nlpd": -density.mean().item(), "covered": covered.item()}
 
-    def end_epoch(self, epoch: int) -> dict[str, Any]:
+    def figures(self) -> dict[str, float]:
+        """How well held-out data sets are predicted from the others, and a published validation split from all."""
         found = {f"val_{name}": value for name, value in self.predicted(self.held, self.rows).items()}
-        if found["val_nlpd"] < self.best_loss:
-            self.best_loss, self.best_epoch = found["val_nlpd"], epoch
-            self.best = {name: value.detach().clone() for name, value in self.kernel.weights().items()}
         if self.experience.published.any():
             every = np.flatnonzero(~self.experience.published)
             found |= {f"published_{name}": v for name, v in self.predicted(self.experience.published, every).items()}
+        return found
+
+    def end_epoch(self, epoch: int) -> dict[str, Any]:
+        found = self.figures()
+        if found["val_nlpd"] < self.best_loss:
+            self.best_loss, self.best_epoch = found["val_nlpd"], epoch
+            self.best = {name: value.detach().clone() for name, value in self.kernel.weights().items()}
         return found
 
     def settle(self) -> None:
