@@ -19,7 +19,7 @@ RECORD, LOG, TRIALS, ROWS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl",
 KEPT = 2  # checkpoints: the newest and the one before it
 WRITTEN = re.compile(
     r"(run|arch|networks|statistics|latency)\.json|(log|trials|rows|scores)\.jsonl|checkpoint-\d+|\.training-.*|"
-    r"network\.safetensors|load\.py|__pycache__|.*\.html|\.lock|\.part-.*|\..*\.part"
+    r"(network|learned)\.safetensors|learned\.json|load\.py|__pycache__|.*\.html|\.lock|\.part-.*|\..*\.part"
 )
 """What runs of all kinds write into their folders."""
 PATIENCE = 1.0  # seconds; whoever looks at a run's state holds its lock for a moment
@@ -31,6 +31,7 @@ NEEDED = {  # of a record, by its kind
     "retrain": ("arch",),
     "rank": ("bench", "runs"),
     "table": ("bench", "archs", "repeats", "workers"),
+    "meta": ("asked", "history"),
 }
 
 

@@ -27,6 +27,7 @@ ORDER = (
     "latency",
     "train-supernet",
     "rank",
+    "meta-train",
     "search",
     "retrain",
     "evaluate",

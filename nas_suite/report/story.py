@@ -18,7 +18,7 @@ from nas_suite.report.words import Number, objective
 from nas_suite.run import LOG, ROWS, Run
 from nas_suite.space import SearchSpace, Sketch
 
-KINDS = ("table", "supernet", "rank", "search", "bilevel", "retrain")
+KINDS = ("table", "meta", "supernet", "rank", "search", "bilevel", "retrain")
 SOURCES = ("supernet", "origin")
 LINES = {"rank": SCORES, "table": ROWS}
 STATISTICS = "statistics.json"

@@ -25,6 +25,7 @@ COUNTS = {
     "retrain": ("space", "data", "retrain"),
     "rank": ("space",),
     "table": ("space", "data", "retrain"),
+    "meta": ("space", "method"),
 }
 """The parts of a plan that a run of a kind depends on."""
 
@@ -35,6 +36,7 @@ TITLES = {
     "retrain": "retraining",
     "rank": "ranking",
     "table": "benchmark",
+    "meta": "meta-training",
 }
 WORDS = {"retrain": "Retraining", "deploy": "Deployment"}
 DID = {"search": ("network", "evaluated"), "rank": ("score", "found"), "table": ("training", "done")}
