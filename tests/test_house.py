@@ -29,7 +29,7 @@ FLOORS = (
         "cellrows",
         "proxies",
     ),
-    ("method", "multipath", "elastic", "latency"),
+    ("method", "multipath", "elastic", "latency", "rivals"),
     ("oneshot", "target"),
     ("methods", "spaces"),
     ("importers",),

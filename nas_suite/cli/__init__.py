@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli import bench, data, doctor, latency, rank, recipes, runs, search, spaces, train
+from nas_suite.cli import bench, compare, data, doctor, latency, rank, recipes, runs, search, spaces, train
 from nas_suite.cli.answer import drop, note, printing
 from nas_suite.cli.common import Commands, example
 from nas_suite.errors import BadInput, Interrupted, suggest
@@ -43,6 +43,7 @@ app.add_typer(latency.app, name="latency", rich_help_panel=LOOK)
 app.add_typer(train.app)
 app.add_typer(search.app)
 app.command("rank", rich_help_panel=RESULTS, epilog=rank.EXAMPLES)(rank.rank)
+app.command("compare", rich_help_panel=RESULTS, epilog=compare.EXAMPLES)(compare.compare)
 app.add_typer(runs.app, name="runs", rich_help_panel=RESULTS)
 app.command(
     "report",

@@ -26,6 +26,7 @@ ORDER = (
     "latency",
     "train-supernet",
     "rank",
+    "compare",
     "search",
     "retrain",
     "evaluate",

@@ -1,0 +1,72 @@
+"""`nas compare`: how soon searchers find the best networks of a benchmark."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from nas_suite.cli.answer import answer, note
+from nas_suite.cli.bench import complete_bench, offered
+from nas_suite.cli.common import Json, Out, example, starting
+from nas_suite.cli.comparisons import of_comparison
+from nas_suite.cli.progress import watching
+from nas_suite.cli.summary import brief, following
+
+EXAMPLES = example(
+    "nas compare random evolution --bench s4-digits --budget 20",
+    "nas compare random evolution --bench nb201 --dataset cifar100 --seeds 8 --workers 2",
+    "nas compare random evolution --bench nb201 --same-init --feedback test --spellings",
+)
+
+
+def complete_searcher(incomplete: str) -> list[str]:
+    from nas_suite import rivals
+
+    return starting(rivals.NAMES, incomplete)
+
+
+def compare(
+    searchers: Annotated[
+        list[str],
+        typer.Argument(metavar="SEARCHER...", help="random, evolution.", autocompletion=complete_searcher),
+    ],
+    bench: Annotated[
+        str, typer.Option(metavar="BENCH", help="A benchmark of `nas bench list`.", autocompletion=complete_bench)
+    ],
+    dataset: Annotated[
+        str, typer.Option(metavar="DATA", help="One of its data sets.", show_default="the benchmark's first")
+    ] = "",
+    budget: Annotated[int, typer.Option(metavar="N", help="Networks that a search may evaluate.")] = 100,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Searches of each searcher.")] = 8,
+    same_init: Annotated[
+        bool, typer.Option("--same-init", help="Give all searchers of a seed one initial design of 5 networks.")
+    ] = False,
+    feedback: Annotated[
+        Literal["val", "test"],
+        typer.Option(
+            help="The accuracy that searchers are told. Judged is always the test accuracy, read when all searches are over, "
+            "where the benchmark has one; test is the published protocol, which tells it to the searchers."
+        ),
+    ] = "val",
+    spellings: Annotated[
+        bool,
+        typer.Option(
+            "--spellings", help="Every row of the benchmark is a candidate, as published, not every distinct network."
+        ),
+    ] = False,
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes that search; results do not depend on it.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first search; the others follow.")] = 0,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Say how soon searchers find the best networks of a benchmark: regret and rank over evaluations with their intervals."""
+    from nas_suite import pipeline
+
+    names = tuple(dict.fromkeys(searchers))
+    asked = pipeline.Contest(bench, names, dataset, budget, seeds, seed, feedback, same_init, spellings, workers)
+    pipeline.check_contest(asked)  # before anything is downloaded
+    offered(bench)
+    with watching(f"compare on {bench}", "searches") as progress:
+        made = pipeline.compare(asked, out, progress)
+    data, parts = of_comparison(made)
+    answer("compare", {**data, "run": brief(made)}, as_json, parts)
+    note(f"next: {following(made)}")
