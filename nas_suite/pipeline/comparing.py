@@ -122,7 +122,7 @@ def opened(asked: Contest) -> Arena:
     space = candidates(table, feedback.name, asked.spellings)
     if asked.budget > space.size():
         raise BadInput(
-            f"--budget {asked.budget} is more than the {plural(space.size(), 'network')} of {table.name}: give at most that many"
+            f"--budget {asked.budget} is more than the {plural(space.size(), 'network')} of {table.name}: give no more"
         )
     values = table.means(feedback.name)[list(space.rows.values())]
     return Arena(table, feedback, judged, space, Region(space), values)
@@ -253,7 +253,8 @@ def judged(run: Run, arena: Arena, asked: Contest, lines: list[dict[str, Any]]) 
     if not found:
         raise BadInput(f"every search failed: {lines[0].get('error', 'no reason given')}")
     at, ranks = regret.marks(asked.budget), regret.ranks(found)
-    run.put(CURVES, (json.dumps(finite({"searchers": regret.curves(found, ranks)})) + "\n").encode())
+    drawn = [regret.curves(ground, o, rank) for o, rank in zip(found, ranks, strict=True)]
+    run.put(CURVES, (json.dumps(finite({"searchers": drawn})) + "\n").encode())
     return {
         **about(arena, asked, ground), "at": at, "notes": notes(asked, lines),
         "searchers": [regret.figures(ground, o, rank, at) for o, rank in zip(found, ranks, strict=True)],

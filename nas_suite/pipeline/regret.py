@@ -1,6 +1,6 @@
 """What searches of a benchmark come to: regret and rank over evaluations with their intervals, evaluations to the optimum."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -155,19 +155,12 @@ def differences(found: Sequence[Outcome], at: Sequence[int]) -> list[dict[str, A
     return told
 
 
-def curves(found: Sequence[Outcome], rank: Float[np.ndarray, "n e"]) -> list[Mapping[str, Any]]:
-    """What a report draws: after each evaluation the mean regret with its interval and the mean rank; and each seed's own."""
-    drawn = []
-    for o, places in zip(found, rank, strict=True):
-        each = [o.regret(at) for at in range(1, o.regrets.shape[1] + 1)]
-        drawn.append(
-            {
-                "name": o.name,
-                "mean": [e.value for e in each],
-                "low": [e.low for e in each],
-                "high": [e.high for e in each],
-                "rank": places.tolist(),
-                "seeds": {str(s.seed): r.tolist() for s, r in zip(o.searches, o.regrets, strict=True)},
-            }  # fmt: skip
-        )
-    return drawn
+def curves(ground: Ground, o: Outcome, rank: Float[np.ndarray, " e"]) -> dict[str, Any]:
+    """What a report draws of a searcher: after each evaluation the mean regret with its interval and the mean rank; each seed's
+    own regrets, and after how many evaluations it reached the optimum."""
+    each = [o.regret(at) for at in range(1, o.regrets.shape[1] + 1)]
+    return {
+        "name": o.name, "mean": [e.value for e in each], "low": [e.low for e in each], "high": [e.high for e in each],
+        "rank": rank.tolist(), "reached": [ground.reached(s.asked) for s in o.searches],
+        "seeds": {str(s.seed): regrets.tolist() for s, regrets in zip(o.searches, o.regrets, strict=True)},
+    }  # fmt: skip

@@ -1,0 +1,160 @@
+"""A comparison of searchers as a report reads it: its protocol in words, regrets, ranks and differences in tables."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nas_suite.pipeline.comparing import CURVES
+from nas_suite.report.chart import MANY
+from nas_suite.report.ranked import metric
+from nas_suite.report.story import entries
+from nas_suite.report.tables import Table
+from nas_suite.report.words import Number, percent, points
+from nas_suite.run import Run, quoted
+from nas_suite.words import plural
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A searcher: its figures, what is drawn of it and how; searchers past the last colour are dashed."""
+
+    figures: Mapping[str, Any]
+    drawn: Mapping[str, Any]
+    place: int
+    budget: int
+
+    @property
+    def name(self) -> str:
+        return self.figures["name"]
+
+    @property
+    def colour(self) -> str:
+        return MANY[self.place % len(MANY)]
+
+    @property
+    def dashed(self) -> bool:
+        return self.place >= len(MANY)
+
+    @property
+    def last(self) -> Mapping[str, Number]:
+        """Its regret at the end."""
+        return self.figures["regret"][str(self.budget)]
+
+
+class Compared:
+    """A comparison's run, read once. Without a result it is not finished."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.result: Mapping[str, Any] = run.record.get("result") or {}
+        known = {entry["name"]: entry for entry in drawn(run)} if self.result else {}
+        self.contenders = [
+            Contender(figures, known.get(figures["name"], {}), at, self.result["budget"])
+            for at, figures in enumerate(self.result.get("searchers", ()))
+        ]
+
+    @cached_property
+    def order(self) -> list[Contender]:
+        """The searchers by their regret at the end, of equals the one that was at the optimum sooner."""
+
+        def key(c: Contender) -> tuple[Number, Number]:
+            soonest = c.figures["evaluations_to_optimum"]["median"]
+            return c.last["mean"], c.budget + 1 if soonest is None else soonest
+
+        return sorted(self.contenders, key=key)
+
+    @property
+    def marks(self) -> list[str]:
+        """The numbers of evaluations after which regret is told."""
+        return [str(at) for at in self.result["at"]]
+
+
+def drawn(run: Run) -> Sequence[Mapping[str, Any]]:
+    """What a comparison wrote down to be drawn; nothing where that is gone."""
+    try:
+        found = json.loads((run.path / CURVES).read_text())["searchers"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def soon(c: Contender) -> str:
+    """When a searcher is at the optimum, in words."""
+    middle = c.figures["evaluations_to_optimum"]["median"]
+    return f"not in {c.budget:,}" if middle is None else f"after {middle:g}"
+
+
+def lede(found: Compared) -> str:
+    """Who searched what, and what they were told and judged by."""
+    r, run = found.result, found.run
+    if not r:
+        asked = run.record
+        done, every = len(entries(run)), len(asked["searchers"]) * asked["seeds"]
+        how = "still at work" if run.state == "running" else f"to go on with it: nas runs resume {quoted(run.name)}"
+        return f"Searchers on the benchmark {asked['bench']}; {done} of {plural(every, 'search', 'searches')} done; {how}."
+    kind = "spellings, each a candidate as published" if r["spellings"] else "distinct networks"
+    said = [f"{plural(len(found.contenders), 'searcher')}, {plural(r['seeds'], 'seed')} each, {r['budget']:,} evaluations"]
+    said[0] += f" of the {r['candidates']:,} {kind} of the benchmark {r['bench']} (space {r['space']})."
+    if r["feedback"] == r["metric"]:
+        said.append(f"They are told, and judged by, the {metric(r)}, as in the published protocol.")
+    else:
+        told = metric({**r, "metric": r["feedback"]}, long=False)
+        said.append(f"They are told the {told}; the {metric(r)} judges them and was read when all searches were over.")
+    floor = f"; the best by what they are told has a regret of {points(r['floor'])} points" if r["floor"] > 0 else ""
+    said.append(f"The optimum has {percent(r['optimum']['value'])}{floor}.")
+    if r["same_init"]:
+        said.append(f"All searchers of a seed begin with the same {plural(r['design'], 'network')}.")
+    return " ".join(said)
+
+
+def reading(found: Compared) -> str:
+    """How to read the table of regrets."""
+    return (
+        "Regret: how far the best network so far, by what the searcher is told, is below the optimum, in percentage points; "
+        "mean over seeds with its 95 % bootstrap interval. Optimum: after how many evaluations, at the median, the best by what the "
+        "searcher is told was found. Seconds: what the searcher itself takes for a search, without evaluations."
+    )
+
+
+def regrets(found: Compared) -> Table:
+    columns = ("searcher", *(f"after {at}" for at in found.marks), "optimum", "seconds")
+    rows = [
+        (c.name, *(within(c.figures["regret"][at]) for at in found.marks), soon(c), f"{c.figures['seconds']:.3g}")
+        for c in found.contenders
+    ]
+    return Table("Regret", columns, rows)
+
+
+def within(bounds: Mapping[str, Number | None]) -> str:
+    """A mean and its interval."""
+    value, low, high = bounds["mean"], bounds["low"], bounds["high"]
+    assert value is not None
+    return points(value) if low is None or high is None else f"{points(value)} ({points(low)} … {points(high)})"
+
+
+def ranks(found: Compared) -> Table | None:
+    if len(found.contenders) < 2:
+        return None
+    rows = [(c.name, *(ranked(c.figures["rank"][at]) for at in found.marks)) for c in found.contenders]
+    return Table("Mean ranks", ("searcher", *(f"after {at}" for at in found.marks)), rows)
+
+
+def ranked(rank: Number | None) -> str:
+    return "–" if rank is None else f"{rank:.2f}"
+
+
+def differences(found: Compared) -> Table | None:
+    """Each searcher's regret less that of the first; None where they began differently."""
+    apart = found.result["differences"]
+    if not apart:
+        return None
+    rows = [(d["of"], *(less(d["regret"][at]) for at in found.marks)) for d in apart]
+    title = f"Regret less that of {apart[0]['less']}, paired by seed; * where the interval leaves out zero"
+    return Table(title, ("searcher", *(f"after {at}" for at in found.marks)), rows)
+
+
+def less(e: Mapping[str, Any]) -> str:
+    mean, low, high = (f"{100 * e[name]:+z.2f}".replace("-", "−") for name in ("mean", "low", "high"))
+    return f"{mean}{'*' if e['real'] else ''} ({low} … {high})"
