@@ -5,10 +5,11 @@ import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 from torch import Tensor, nn
 
+from nas_suite.graph import INPUT, OUTPUT, Graph, GraphSpace
 from nas_suite.layers import DropPath, Head, PointwiseConv2d, conv_bn, initialise
 from nas_suite.space import Arch, Block, Part, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, PathSum, mix
@@ -31,7 +32,7 @@ class Site:
         return self.stride == 1 and self.c_in == self.c_out
 
 
-class ChainSpace(SupernetSpace):
+class ChainSpace(SupernetSpace, GraphSpace):
     """A space of chains; what an option is, as a block and in the supernet, is all that an implementation adds."""
 
     @abstractmethod
@@ -62,6 +63,19 @@ class ChainSpace(SupernetSpace):
             parts.append(replace(part, input=before, output=after))
             after = before
         return Sketch(tuple(reversed(parts)), paths=sum(len(part.operations) for part in parts if part.added))
+
+    @cached_property
+    def node_types(self) -> tuple[str, ...]:
+        """A choice block is a node, whose type is its option."""
+        return (INPUT, OUTPUT, *dict.fromkeys(label for variable in self.variables for label in variable.labels))
+
+    @property
+    def most_nodes(self) -> int:
+        return len(self.variables) + 2
+
+    def graph(self, arch: Arch) -> Graph:
+        spelt = self.canonical(self.valid(arch)) or arch
+        return Graph.chain(self.node_types, [v.labels[option] for v, option in zip(self.variables, spelt, strict=True)])
 
     def canonical(self, arch: Arch) -> Arch | None:
         return self.check(arch)

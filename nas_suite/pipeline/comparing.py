@@ -18,9 +18,9 @@ from nas_suite.disk import finite
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput, suggest
 from nas_suite.pipeline import regret
-from nas_suite.pipeline.candidates import Candidates, candidates
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.setting import environment, work
+from nas_suite.pipeline.tabled import Tabled, tabled
 from nas_suite.plan import Plan
 from nas_suite.run import JOBS, Run
 from nas_suite.search import Region
@@ -57,7 +57,7 @@ class Arena:
     table: Table
     feedback: Column
     judged: Column
-    space: Candidates
+    space: Tabled
     region: Region
     values: np.ndarray
 
@@ -119,7 +119,7 @@ def check(asked: Contest) -> Table:
 def opened(asked: Contest) -> Arena:
     table = check(asked)
     feedback, judged = columns(table, asked)
-    space = candidates(table, feedback.name, asked.spellings)
+    space = tabled(table, feedback.name, asked.spellings)
     if asked.budget > space.size():
         raise BadInput(
             f"--budget {asked.budget} is more than the {plural(space.size(), 'network')} of {table.name}: give no more"

@@ -1,5 +1,6 @@
 """Charts as plain values, and the same as plotly reads them; colours are names that the page gives a meaning."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -165,7 +166,7 @@ def layout(chart: Chart, unified: bool) -> dict[str, Any]:
 
     return {
         "xaxis": {**axis(chart.x, [x for s in chart.series for x in s.x]), "showgrid": False, "showline": True},
-        "yaxis": axis(chart.y, [y for s in chart.series for y in s.y]),
+        "yaxis": axis(chart.y, [y for s in chart.series for y in (*s.y, *itertools.chain(*s.band))]),
         "hovermode": "x unified" if unified else "closest",
         "boxmode": "group",
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"color": "@ink"}},

@@ -112,49 +112,65 @@ def lede(found: Compared) -> str:
 def reading(found: Compared) -> str:
     """How to read the table of regrets."""
     return (
-        "Regret: how far the best network so far, by what the searcher is told, is below the optimum, in percentage points; "
-        "mean over seeds with its 95 % bootstrap interval. Optimum: after how many evaluations, at the median, the best by what the "
+        "Regret after so many evaluations: how far the best network so far, by what the searcher is told, is below the "
+        "optimum, in percentage points, mean over seeds. Optimum: after how many evaluations, at the median, the best by what the "
         "searcher is told was found. Seconds: what the searcher itself takes for a search, without evaluations."
     )
 
 
 def regrets(found: Compared) -> Table:
-    columns = ("searcher", *(f"after {at}" for at in found.marks), "optimum", "seconds")
     rows = [
-        (c.name, *(within(c.figures["regret"][at]) for at in found.marks), soon(c), f"{c.figures['seconds']:.3g}")
+        (c.name, *(points(c.figures["regret"][at]["mean"]) for at in found.marks), soon(c), f"{c.figures['seconds']:.3g}")
         for c in found.contenders
     ]
-    return Table("Regret", columns, rows)
+    return Table("Regret", (*heading(found), "optimum", "seconds"), rows)
 
 
-def within(bounds: Mapping[str, Number | None]) -> str:
-    """A mean and its interval."""
-    value, low, high = bounds["mean"], bounds["low"], bounds["high"]
-    assert value is not None
-    return points(value) if low is None or high is None else f"{points(value)} ({points(low)} … {points(high)})"
+def heading(found: Compared) -> tuple[str, ...]:
+    return ("searcher", *(f"after {at}" for at in found.marks))
+
+
+def intervals(found: Compared) -> Table | None:
+    """None where there is one seed alone."""
+    bounds = [[c.figures["regret"][at] for at in found.marks] for c in found.contenders]
+    if any(b["low"] is None for row in bounds for b in row):
+        return None
+    rows = [
+        (c.name, *(f"{points(b['low'])} … {points(b['high'])}" for b in row))
+        for c, row in zip(found.contenders, bounds, strict=True)
+    ]
+    return Table("95 % intervals of regret", heading(found), rows)
 
 
 def ranks(found: Compared) -> Table | None:
     if len(found.contenders) < 2:
         return None
     rows = [(c.name, *(ranked(c.figures["rank"][at]) for at in found.marks)) for c in found.contenders]
-    return Table("Mean ranks", ("searcher", *(f"after {at}" for at in found.marks)), rows)
+    return Table("Mean ranks", heading(found), rows)
 
 
 def ranked(rank: Number | None) -> str:
     return "–" if rank is None else f"{rank:.2f}"
 
 
-def differences(found: Compared) -> Table | None:
-    """Each searcher's regret less that of the first; None where they began differently."""
+def differences(found: Compared) -> list[Table]:
+    """Each searcher's regret less that of the first, and the intervals of that; none where they began differently."""
     apart = found.result["differences"]
     if not apart:
-        return None
+        return []
     rows = [(d["of"], *(less(d["regret"][at]) for at in found.marks)) for d in apart]
-    title = f"Regret less that of {apart[0]['less']}, paired by seed; * where the interval leaves out zero"
-    return Table(title, ("searcher", *(f"after {at}" for at in found.marks)), rows)
+    title = f"Regret less that of {apart[0]['less']}, paired by seed"
+    spans = [(d["of"], *(span(d["regret"][at]) for at in found.marks)) for d in apart]
+    return [Table(f"{title} (* outside the noise)", heading(found), rows), Table(f"{title}, 95 %", heading(found), spans)]
 
 
 def less(e: Mapping[str, Any]) -> str:
-    mean, low, high = (f"{100 * e[name]:+z.2f}".replace("-", "−") for name in ("mean", "low", "high"))
-    return f"{mean}{'*' if e['real'] else ''} ({low} … {high})"
+    return signed(e["mean"]) + ("*" if e["real"] else "")
+
+
+def span(e: Mapping[str, Any]) -> str:
+    return f"{signed(e['low'])} … {signed(e['high'])}"
+
+
+def signed(regret: Number) -> str:
+    return f"{100 * regret:+z.2f}".replace("-", "−")

@@ -178,14 +178,15 @@ def contested(found: Compared, of: int) -> Section:
     title = "The comparison" + (f" {found.run.name}" if of > 1 else "")
     if not found.result:
         return Section(title, comparisons.lede(found))
+    apart, *spans = comparisons.differences(found) or [None]
     return Section(
         title,
         comparisons.lede(found),
         compared_figures.charts(found),
-        open=tables.existing([comparisons.regrets(found), comparisons.differences(found)]),
+        open=tables.existing([comparisons.regrets(found), comparisons.intervals(found), apart]),
         reading=comparisons.reading(found),
         remarks=[f"{note}." for note in found.result["notes"]],
-        numbers=tables.existing([comparisons.ranks(found)]),
+        numbers=tables.existing([comparisons.ranks(found), *spans]),
     )
 
 

@@ -13,6 +13,7 @@ from nas_suite.cellnet import CellNetwork, Place, Skeleton, operation, pool_bloc
 from nas_suite.cells import INPUT, OPERATIONS, OUTPUT, CellGraph
 from nas_suite.chain import check_count, check_images, scaled
 from nas_suite.errors import BadInput
+from nas_suite.graph import Graph, GraphSpace
 from nas_suite.layers import activation, conv_block, initialise
 from nas_suite.space import Arch, Block, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import MultiPathNorm, PathSum, mix
@@ -23,7 +24,7 @@ LETTERS = (".", "3", "1", "P")
 
 
 @dataclass(frozen=True)
-class MixPathS4(SupernetSpace):
+class MixPathS4(SupernetSpace, GraphSpace):
     """Settings: `width` multiplies all channels; `m` is the number of positions and so of paths (in the official code m also
     says which positions exist, nas_utils.py:101-116); `node5_bias` gives the supernet's 1×1 convolutions after the sums the
     bias of the official code, with which a sum of i paths no longer has i times the mean of one; `stacks` of `cells` cells.
@@ -107,6 +108,18 @@ class MixPathS4(SupernetSpace):
         present = sorted(OPERATIONS.index(cell.ops[v]) + 1 for v in branches if cell.ops[v] in OPERATIONS)
         arch = (*present, *[0] * (self.m - len(present)))
         return arch if present and self.cell(arch).module_hash() == cell.module_hash() else None
+
+    @property
+    def node_types(self) -> tuple[str, ...]:
+        return (INPUT, OUTPUT, *OPERATIONS)
+
+    @property
+    def most_nodes(self) -> int:
+        return self.m + 3
+
+    def graph(self, arch: Arch) -> Graph:
+        cell = self.cell(arch)
+        return Graph.of(self.node_types, cell.ops, ((u, v) for v, sources in enumerate(cell.sources) for u in sources))
 
     def depth(self, arch: Arch) -> int:
         """Every network of the space is as deep: an operation and a convolution in each cell, stem and classifier."""

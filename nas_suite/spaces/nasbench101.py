@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from nas_suite import cellrows
 from nas_suite.cellnet import CellNetwork, Skeleton, operation_block, pool_block
 from nas_suite.cellrows import EDGES, INNER, PLACES
-from nas_suite.cells import MOST_EDGES, MOST_VERTICES, OPERATIONS, CellGraph, unique_cells
+from nas_suite.cells import INPUT, MOST_EDGES, MOST_VERTICES, OPERATIONS, OUTPUT, CellGraph, unique_cells
 from nas_suite.chain import check_count, check_images, scaled
 from nas_suite.errors import BadInput
+from nas_suite.graph import Graph, GraphSpace
 from nas_suite.layers import conv_block, initialise
-from nas_suite.space import Arch, Block, Path, SearchSpace, Sketch, Variable
+from nas_suite.space import Arch, Block, Path, Sketch, Variable
 from nas_suite.words import plural
 
 STEM = 128
@@ -31,7 +32,7 @@ LIKE = "an example: 3@0-P@01-o@12"
 
 
 @dataclass(frozen=True)
-class NasBench101(SearchSpace):
+class NasBench101(GraphSpace):
     """Settings: `width` multiplies all channels; `stacks` of `cells` cells.
 
     Variables are the 21 edges among seven vertices, by rows of the matrix, then the operations of the five inner vertices.
@@ -109,6 +110,18 @@ class NasBench101(SearchSpace):
     def placed(self, arch: Arch) -> "Placed":
         """The canonical cell of an architecture; BadInput where it spells none."""
         return placing(self.valid(arch))  # type: ignore[return-value]
+
+    @property
+    def node_types(self) -> tuple[str, ...]:
+        return (INPUT, OUTPUT, *OPERATIONS)
+
+    @property
+    def most_nodes(self) -> int:
+        return MOST_VERTICES
+
+    def graph(self, arch: Arch) -> Graph:
+        cell = self.cell(arch)
+        return Graph.of(self.node_types, cell.ops, ((u, v) for v, sources in enumerate(cell.sources) for u in sources))
 
     def depth(self, arch: Arch) -> int:
         """The operations on the longest way through each cell, stem and classifier."""

@@ -25,16 +25,25 @@ from nas_suite.edgecells import (
     parsed,
     written,
 )
+from nas_suite.graph import INPUT as ENTRY
+from nas_suite.graph import OUTPUT, Graph, GraphSpace
 from nas_suite.layers import activation, conv_block, conv_bn
 from nas_suite.space import Arch, Block, Part, Path, Sketch, Stage, Supernet, SupernetSpace, Variable
 from nas_suite.supernet import mix
 
 STEM, STAGES = 16, 3
+TYPES = (ENTRY, OUTPUT, *OPERATIONS)
+"""Of nodes, in MetaD2A's order (HayeonLee/MetaD2A, utils.py)."""
+
+PUBLISHED = ((0, 1), (1, 2), (1, 3), (1, 5), (2, 3), (2, 6), (3, 4), (3, 6), (4, 5), (5, 6), (6, 7))
+"""The edges that MetaD2A, and TNAS after it, give every cell, whatever flows in it (HayeonLee/MetaD2A, utils.py:37-50: a chain
+of all nodes and some more); only the types of nodes 1 to 6, the operations, tell cells apart."""
+
 SHORT = ("none", "skip", "conv1x1", "conv3x3", "avgpool3x3")
 
 
 @dataclass(frozen=True)
-class NasBench201(SupernetSpace):
+class NasBench201(SupernetSpace, GraphSpace):
     """Settings: `width` multiplies all channels, 16, 32 and 64; `cells` of each of the three stages. The defaults are the
     networks of the benchmark (Dong and Yang, ICLR 2020; D-X-Y/AutoDL-Projects, cell_infers/tiny_network.py).
 
@@ -84,6 +93,24 @@ class NasBench201(SupernetSpace):
             if flow(drawn).output:
                 return drawn
 
+    @property
+    def node_types(self) -> tuple[str, ...]:
+        return TYPES
+
+    @property
+    def most_nodes(self) -> int:
+        return len(EDGES) + 2
+
+    def graph(self, arch: Arch) -> Graph:
+        """The data flow of the canonical spelling: skips contracted, nothing that does not change the output."""
+        spelt = self.canonical(arch)
+        places, edges = flowing(flow(spelt))
+        return Graph.of(TYPES, (ENTRY, *(OPERATIONS[spelt[at]] for at in places), OUTPUT), edges)
+
+    def spelt_graph(self, arch: Arch) -> Graph:
+        """All six operations, none and skip among them, with MetaD2A's edges."""
+        return Graph.of(TYPES, (ENTRY, *(OPERATIONS[option] for option in self.check(arch)), OUTPUT), PUBLISHED)
+
     def depth(self, arch: Arch) -> int:
         """Convolutions and poolings on the longest way: those of a cell in every cell, two of each block between stages, stem
         and classifier."""
@@ -95,7 +122,8 @@ class NasBench201(SupernetSpace):
         for at, shape in enumerate(shapes):
             parts += [Part(f"reduce{at}", shapes[at - 1], shape, residual=True)] if at else []
             parts.append(Part(f"stage{at}", shape, shape, repeats=self.cells))
-        nodes, edges = graph(flow(self.check(arch)), arch)
+        operations, edges = flowing(flow(self.check(arch)))
+        nodes = (ENTRY, *(SHORT[arch[edge]] for edge in operations), OUTPUT)
         return Sketch((*parts, Part("head", shapes[-1], (self.classes, 1, 1))), nodes, edges)
 
     def stem_block(self) -> Block:
@@ -145,14 +173,13 @@ class Stack:
         return self.channels, self.side, self.side
 
 
-def graph(found: Flow, arch: Arch) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
-    """The cell with its operations as nodes, input first and output last, and its data flow as edges, each as often as its
-    source is added; nothing that does not change the output."""
-    places = {INPUT: 0, **{edge: at for at, edge in enumerate(sorted(found.reads), start=1)}}
-    output = len(places)
-    nodes = ("input", *(SHORT[arch[edge]] for edge in sorted(found.reads)), "output")
-    inner = [(places[source], places[edge]) for edge in sorted(found.reads) for source in found.reads[edge]]
-    return nodes, (*inner, *((places[source], output) for source in found.output))
+def flowing(found: Flow) -> tuple[list[int], tuple[tuple[int, int], ...]]:
+    """The cell with its operations as nodes 1, 2, …, between input and output: which edge of the cell each is, and what each
+    reads, as often as it is added; nothing that does not change the output."""
+    operations = sorted(found.reads)
+    places = {INPUT: 0, **{edge: at for at, edge in enumerate(operations, start=1)}}
+    inner = [(places[source], places[edge]) for edge in operations for source in found.reads[edge]]
+    return operations, (*inner, *((places[source], len(places)) for source in found.output))
 
 
 def relu_conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nas_suite.chain import Site, check_images, head_block, scaled, sites_of
 from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperation, StagedSupernet, bottleneck
 from nas_suite.errors import BadInput, suggest
+from nas_suite.graph import INPUT, OUTPUT, Graph, GraphSpace
 from nas_suite.layers import ACTIVATIONS, conv_block, unbiased
 from nas_suite.space import Arch, Block, ElasticSpace, Part, Path, Sketch, Variable
 from nas_suite.words import plural
@@ -47,12 +48,16 @@ class Operation(NamedTuple):
 
 OPERATIONS = tuple(Operation(k, rate, excited) for excited in (False, True) for k in (3, 5) for rate in (3, 6))
 SKIP = "skip"
+LEVELS = 5
+"""Of widths that nodes of a graph tell apart, from the least to the most: a graph is for encoders, which learn from few
+networks, and there are up to hundreds of widths."""
+
 Row = Sequence[tuple[int, int]]
 """The blocks of a stage that run: operation and width of each."""
 
 
 @dataclass(frozen=True)
-class TFNAS(ElasticSpace):
+class TFNAS(ElasticSpace, GraphSpace):
     """Settings: `width` multiplies all channels; `se`: without it there are only the four operations that do not
     squeeze-excite; `act` replaces the paper's activations by one (relu, relu6, swish, none); `width_step` is that of the widths
     which a search looks at, 1 in the paper. `small` is for 32-px images: neither the stem (whatever `stem_stride` is) nor the
@@ -294,6 +299,26 @@ class TFNAS(ElasticSpace):
             raise ValueError(f"block {at}, operation {operation}: width {width} is not {bounds(allowed)}")
         site, chosen = self.sites[at], self.elastic[operation]
         return bottleneck(site, chosen.kernel, width, chosen.hidden(site.c_in))
+
+    @cached_property
+    def node_types(self) -> tuple[str, ...]:
+        """Where a stage begins; an operation with one of five levels of width."""
+        levels = itertools.product(self.elastic, range(LEVELS))
+        return (INPUT, OUTPUT, *(f"stage{at}" for at in range(len(STAGES))), *(f"{op}w{level}" for op, level in levels))
+
+    @property
+    def most_nodes(self) -> int:
+        return len(self.sites) + len(self.stages) + 2
+
+    def graph(self, arch: Arch) -> Graph:
+        """A chain of the blocks that run, a node before those of each stage."""
+        names = []
+        for number, (stage, row) in enumerate(zip(self.stages, self.rows(self.valid(arch)), strict=True)):
+            names.append(f"stage{number}")
+            for at, (operation, width) in zip(stage, row, strict=False):
+                least, most = (allowed := self.widths(at, operation))[0], allowed[-1]
+                names.append(f"{self.elastic[operation]}w{round((LEVELS - 1) * (width - least) / (most - least))}")
+        return Graph.chain(self.node_types, names)
 
     def blocks(self, path: Path) -> Iterator[tuple[float | Tensor, Block]]:
         operations, depths, widths = self.decisions(path)
