@@ -38,7 +38,7 @@ class Contender:
         return self.place >= len(MANY)
 
     @property
-    def last(self) -> Mapping[str, Number]:
+    def last(self) -> Mapping[str, Any]:
         """Its regret at the end."""
         return self.figures["regret"][str(self.budget)]
 
@@ -94,9 +94,11 @@ def lede(found: Compared) -> str:
         done, every = len(entries(run)), len(asked["searchers"]) * asked["seeds"]
         how = "still at work" if run.state == "running" else f"to go on with it: nas runs resume {quoted(run.name)}"
         return f"Searchers on the benchmark {asked['bench']}; {done} of {plural(every, 'search', 'searches')} done; {how}."
-    kind = "spellings, each a candidate as published" if r["spellings"] else "distinct networks"
-    said = [f"{plural(len(found.contenders), 'searcher')}, {plural(r['seeds'], 'seed')} each, {r['budget']:,} evaluations"]
-    said[0] += f" of the {r['candidates']:,} {kind} of the benchmark {r['bench']} (space {r['space']})."
+    effort = (
+        f"{plural(len(found.contenders), 'searcher')}, {plural(r['seeds'], 'seed')} each, {r['budget']:,} evaluations of the"
+    )
+    kind, more = ("spellings", ", each a candidate as published") if r["spellings"] else ("distinct networks", "")
+    said = [f"{effort} of the {r['candidates']:,} {kind} in the benchmark {r['bench']} (space {r['space']}){more}."]
     if r["feedback"] == r["metric"]:
         said.append(f"They are told, and judged by, the {metric(r)}, as in the published protocol.")
     else:
@@ -112,9 +114,9 @@ def lede(found: Compared) -> str:
 def reading(found: Compared) -> str:
     """How to read the table of regrets."""
     return (
-        "Regret after so many evaluations: how far the best network so far, by what the searcher is told, is below the "
-        "optimum, in percentage points, mean over seeds. Optimum: after how many evaluations, at the median, the best by what the "
-        "searcher is told was found. Seconds: what the searcher itself takes for a search, without evaluations."
+        "Regret: how far, in percentage points, the best network so far by what the searcher is told is below the optimum; "
+        "mean over seeds. Optimum: after how many evaluations, at the median, the best by what the searcher is told was found. "
+        "Seconds: what the searcher itself takes for a search, without evaluations."
     )
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from nas_suite.data import DATA
 from nas_suite.plan import FIT
 from nas_suite.registry import defaults
-from nas_suite.report.compared import Compared, soon
+from nas_suite.report.compared import Compared, Contender, soon
 from nas_suite.report.drawing import caption, drawing
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Judged, Ranked
@@ -195,11 +195,19 @@ def of_comparison(found: Compared) -> Headline:
     at = f"after {plural(r['budget'], 'evaluation')}"
     title = f"{best.name} comes closest to the optimum of {r['bench']}, on {r['dataset']}"
     tiles = [Tile(c.name, points(c.last["mean"]), f"regret in points {at}; optimum {soon(c)}") for c in order[:4]]
-    following = (
-        "" if r["seeds"] > 1 else f"more seeds say how sure this is: --seeds 8 with nas compare --bench {quoted(r['bench'])}"
-    )
-    lede = f"{plural(len(order), 'searcher')} compared over {plural(r['seeds'], 'seed')} each."
-    return Headline(over(found.run), title, lede + (f" {following}" if following else ""), tiles)
+    lede = f"{plural(len(order), 'searcher')} compared over {plural(r['seeds'], 'seed')}."
+    return Headline(over(found.run), title, f"{lede} {sureness(order)}".strip(), tiles)
+
+
+def sureness(order: Sequence[Contender]) -> str:
+    """Whether the first of several searchers is apart from the second by more than chance, in words."""
+    if len(order) < 2:
+        return ""
+    one, two = (c.last for c in order[:2])
+    if one["high"] is None or two["low"] is None:
+        return "One seed says little: --seeds sets how many there are."
+    apart = "apart from that" if one["high"] < two["low"] else "not apart from that"
+    return f"The 95 % interval of its regret is {apart} of {order[1].name}."
 
 
 def of_bench(made: Made) -> Headline:
