@@ -94,9 +94,7 @@ def lede(found: Compared) -> str:
         done, every = len(entries(run)), len(asked["searchers"]) * asked["seeds"]
         how = "still at work" if run.state == "running" else f"to go on with it: nas runs resume {quoted(run.name)}"
         return f"Searchers on the benchmark {asked['bench']}; {done} of {plural(every, 'search', 'searches')} done; {how}."
-    effort = (
-        f"{plural(len(found.contenders), 'searcher')}, {plural(r['seeds'], 'seed')} each, {r['budget']:,} evaluations of the"
-    )
+    effort = f"{plural(len(found.contenders), 'searcher')}, {plural(r['seeds'], 'seed')} each, {r['budget']:,} evaluations"
     kind, more = ("spellings", ", each a candidate as published") if r["spellings"] else ("distinct networks", "")
     said = [f"{effort} of the {r['candidates']:,} {kind} in the benchmark {r['bench']} (space {r['space']}){more}."]
     if r["feedback"] == r["metric"]:
