@@ -77,11 +77,16 @@ class Bayes(Searcher):
         return self.candidates.climbed(archs, lambda near: rule.scores(near).tolist(), self.told, rng)
 
     def tell(self, archs: Sequence[Arch], losses: Float[np.ndarray, "a m"]) -> None:
-        for arch, loss in zip(archs, losses[:, 0].tolist(), strict=True):
-            if not np.isfinite(loss):
-                text = self.region.space.describe(arch)
-                raise BadInput(f"the loss of {text} is {loss}; tell a number, or {FAILED:g} where the evaluation failed")
-            self.told[arch] = loss
+        check_losses(self.region, archs, losses)
+        self.told.update(zip(archs, losses[:, 0].tolist(), strict=True))
+
+
+def check_losses(region: Region, archs: Sequence[Arch], losses: Float[np.ndarray, "a m"]) -> None:
+    """BadInput where a loss that counts is not a number."""
+    for arch, loss in zip(archs, losses[:, 0].tolist(), strict=True):
+        if not np.isfinite(loss):
+            text = region.space.describe(arch)
+            raise BadInput(f"the loss of {text} is {loss}; tell a number, or {FAILED:g} where the evaluation failed")
 
 
 def design(region: Region, archs: Sequence[Arch]) -> list[Arch]:
