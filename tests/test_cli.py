@@ -57,7 +57,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         *("nas doctor", "nas spaces list", "nas spaces show", "nas spaces sample", "nas data list", "nas data info"),
         *("nas data get", "nas recipe ls", "nas recipe show", "nas recipe cp", "nas train-supernet", "nas search"),
         *("nas bench list", "nas bench info", "nas bench get", "nas bench import", "nas bench query", "nas bench verify"),
-        *("nas bench rm", "nas bench make", "nas rank"),
+        *("nas bench rm", "nas bench make", "nas rank", "nas compare"),
         *("nas latency list", "nas latency build", "nas latency show", "nas latency check", "nas latency calibrate"),
         *("nas latency import", "nas latency export"),
         *("nas retrain", "nas evaluate", "nas runs list", "nas runs show", "nas runs resume", "nas runs rm", "nas report"),

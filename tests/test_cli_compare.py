@@ -175,6 +175,11 @@ def test_an_example_of_the_help_runs() -> None:
         ((*BOTH, "--budget", 35), ("--budget 35 is more than the 34 networks of s4-digits",)),
         ((*BOTH, "--budget", 12, "--seeds", 0), ("--seeds 0 is too few: at least 1",)),
         ((*BOTH, "--budget", 12, "--workers", 0), ("--workers 0 is too few: at least 1",)),
+        (("compare", "hebo", "--bench", "s4-digits", "--budget", 5), ("hebo", "cannot be installed", "gp-ei")),
+        (
+            ("compare", "tnas", "--bench", "s4-digits", "--budget", 5),
+            ("tnas searches with a learned surrogate: give --checkpoint",),
+        ),
         ((*BOTH, "--feedback", "train"), ("'--feedback'", "train")),
     ],
     ids=lambda value: " ".join(map(str, value))[:60],

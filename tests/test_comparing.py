@@ -14,7 +14,7 @@ import pytest
 from command import forked
 from jaxtyping import Float
 
-from nas_suite import pipeline, rivals, tables
+from nas_suite import bayes, pipeline, rivals, tables
 from nas_suite.errors import BadInput, Interrupted
 from nas_suite.importers import nb201
 from nas_suite.pipeline import comparing
@@ -132,6 +132,7 @@ def test_regrets_of_random_search_are_what_order_statistics_expect() -> None:
         assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * spread, rel=0.25)
 
 
+@pytest.mark.slow
 def test_one_worker_and_two_come_to_the_same() -> None:
     one, two = pipeline.compare(S4), pipeline.compare(replace(S4, workers=2))
     assert lines(one) == lines(two)
@@ -141,7 +142,7 @@ def test_one_worker_and_two_come_to_the_same() -> None:
 
 def test_all_searchers_of_a_seed_begin_with_one_design() -> None:
     own, same = pipeline.compare(S4), pipeline.compare(replace(S4, same_init=True))
-    begin = {(line["searcher"], line["seed"]): line["rows"][: rivals.DESIGN] for line in lines(same)}
+    begin = {(line["searcher"], line["seed"]): line["rows"][: comparing.DESIGN] for line in lines(same)}
     for seed in range(3):
         assert begin["random", seed] == begin["evolution", seed]
     assert len({tuple(rows) for rows in begin.values()}) == 3
@@ -151,6 +152,23 @@ def test_all_searchers_of_a_seed_begin_with_one_design() -> None:
     assert apart["regret"]["5"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "real": False}
     first, other = same.record["result"]["searchers"]
     assert apart["regret"]["20"]["mean"] == pytest.approx(other["regret"]["20"]["mean"] - first["regret"]["20"]["mean"])
+
+
+def test_a_design_is_as_large_as_that_of_bayesian_optimisation() -> None:
+    assert comparing.DESIGN == bayes.INITIAL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["local-search", "gp-ei", "gp-ucb", "bananas", "nasbowl"])
+def test_every_rival_searches_a_table_and_does_the_same_twice(name: str) -> None:
+    asked = Contest("s4-digits", (name,), budget=9, seeds=2, same_init=True)
+    run = pipeline.compare(asked)
+    assert run.record["result"]["notes"] == []
+    assert lines(pipeline.compare(asked)) == lines(run)
+    assert [len(set(line["rows"])) for line in lines(run)] == [9, 9]
+    assert {tuple(line["rows"][:5]) for line in lines(run)} == {
+        tuple(line["rows"][:5]) for line in lines(pipeline.compare(replace(S4, seeds=2, same_init=True)))
+    }
 
 
 def test_a_search_that_fails_is_told_of_and_no_end_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,9 +183,10 @@ def test_a_search_that_fails_is_told_of_and_no_end_of_the_others(monkeypatch: py
     result = pipeline.compare(S4).record["result"]
     assert [s["seeds"] for s in result["searchers"]] == [2, 3]
     assert result["notes"] == ["random: 1 search failed (ValueError: singular matrix)"]
-    monkeypatch.setattr(rivals, "rival", lambda *args: 1 / 0)
+    monkeypatch.setattr(comparing.Arena, "design", lambda *args: 1 / 0)
+    asked = replace(S4, same_init=True)
     with pytest.raises(BadInput, match="every search failed: ZeroDivisionError"):
-        pipeline.compare(S4)
+        pipeline.compare(asked)
 
 
 def test_a_searcher_that_ends_early_keeps_its_regret(monkeypatch: pytest.MonkeyPatch) -> None:

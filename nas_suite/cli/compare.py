@@ -13,21 +13,25 @@ from nas_suite.cli.summary import brief, following
 
 EXAMPLES = example(
     "nas compare random evolution --bench s4-digits --budget 20",
-    "nas compare random evolution --bench nb201 --dataset cifar100 --seeds 8 --workers 2",
-    "nas compare random evolution --bench nb201 --same-init --feedback test --spellings",
+    "nas compare gp-ei random evolution bananas --bench nb201 --dataset cifar100 --seeds 8 --workers 2",
+    "nas compare gp-ei gp-ucb nasbowl --bench nb201 --same-init --feedback test --spellings",
 )
 
 
 def complete_searcher(incomplete: str) -> list[str]:
     from nas_suite import rivals
 
-    return starting(rivals.NAMES, incomplete)
+    return starting(list(dict.fromkeys((*rivals.NAMES, *rivals.LEARNED))), incomplete)
 
 
 def compare(
     searchers: Annotated[
         list[str],
-        typer.Argument(metavar="SEARCHER...", help="random, evolution.", autocompletion=complete_searcher),
+        typer.Argument(
+            metavar="SEARCHER...",
+            help="random, evolution, local-search, gp-ei, gp-ucb, bananas, nasbowl; differences are told from the first.",
+            autocompletion=complete_searcher,
+        ),
     ],
     bench: Annotated[
         str, typer.Option(metavar="BENCH", help="A benchmark of `nas bench list`.", autocompletion=complete_bench)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache, partial
@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas_suite import rivals
 from nas_suite.disk import finite
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput, suggest
@@ -23,7 +22,7 @@ from nas_suite.pipeline.setting import environment, work
 from nas_suite.pipeline.tabled import Tabled, tabled
 from nas_suite.plan import Plan
 from nas_suite.run import JOBS, Run
-from nas_suite.search import Region
+from nas_suite.search import Region, Searcher
 from nas_suite.space import Arch
 from nas_suite.tables import ARCHS, SPLITS, Column, Table
 from nas_suite.words import plural
@@ -31,6 +30,7 @@ from nas_suite.workers import Done, evaluate, unchecked
 
 Feedback = Literal["val", "test"]
 CURVES = "curves.json"
+DESIGN = 5  # networks of an initial design (bayes.INITIAL, which a test holds against it)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,12 @@ class Arena:
 
     def design(self, seed: int) -> list[Arch]:
         """The initial design that all searchers of a seed are given."""
-        return self.region.samples(rivals.DESIGN, random.Random(f"{seed} design"), set())
+        return self.region.samples(DESIGN, random.Random(f"{seed} design"), set())
+
+    def searcher(self, name: str, seed: int, first: Sequence[Arch] | None) -> Searcher:
+        from nas_suite.rivals import rival  # gpytorch and botorch, which no other work of a pipeline needs
+
+        return rival(name, self.region, seed, first)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Job:
 def compare(asked: Contest, out: Path | None = None, progress: Progress = silent) -> Run:
     """Compares searchers on a benchmark; returns the run."""
     arena = opened(asked)
+    for name in asked.searchers:
+        arena.searcher(name, asked.seed, None)  # what it lacks is told before a run is made
     table = arena.table
     now = datetime.now().isoformat(timespec="milliseconds")
     data = arena.judged.data
@@ -105,13 +112,15 @@ def contest(run: Run) -> Contest:
 
 def check(asked: Contest) -> Table:
     """The benchmark of a contest; BadInput or Missing where it, a searcher or a number is not as it can be."""
-    if not asked.searchers:
-        raise BadInput(f"no searcher is named; there are: {', '.join(rivals.NAMES)}")
+    from nas_suite.rivals import LEARNED, NAMES
+
+    known = list(dict.fromkeys((*NAMES, *LEARNED)))
     for name in asked.searchers:
-        rivals.check(name)
-    for name, least in (("seeds", 1), ("workers", 1), ("budget", rivals.DESIGN)):
+        if name not in known:
+            raise BadInput(f"unknown searcher {name!r}{suggest(name, known, most=40)}")
+    for name, least in (("seeds", 1), ("workers", 1), ("budget", DESIGN)):
         if getattr(asked, name) < least:
-            why = f", the networks of an initial design ({rivals.DESIGN})" if name == "budget" else ""
+            why = ", the networks of an initial design" if name == "budget" else ""
             raise BadInput(f"--{name} {getattr(asked, name)} is too few: at least {least}{why}")
     return bench(asked.bench)
 
@@ -201,7 +210,7 @@ def searched(job: Job, check: Callable[[], None] = unchecked) -> dict[str, Any]:
     with one_thread():
         with watch:
             first = arena.design(job.seed) if asked.same_init else None
-            searcher = rivals.rival(job.searcher, arena.region, job.seed, first)
+            searcher = arena.searcher(job.searcher, job.seed, first)
         while len(rows) < asked.budget:
             with watch:
                 archs = searcher.ask()[: asked.budget - len(rows)]
@@ -269,7 +278,7 @@ def about(arena: Arena, asked: Contest, ground: regret.Ground) -> dict[str, Any]
         "bench": table.name, "version": table.manifest["version"], "space": table.space, "dataset": arena.judged.data,
         "feedback": arena.feedback.name, "metric": arena.judged.name, "unit": arena.judged.unit,
         "budget": asked.budget, "seeds": asked.seeds, "seed": asked.seed, "same_init": asked.same_init,
-        "design": rivals.DESIGN if asked.same_init else None, "candidates": len(archs), "of": len(table),
+        "design": DESIGN if asked.same_init else None, "candidates": len(archs), "of": len(table),
         "spellings": asked.spellings, "partial": table.manifest["partial"],
         "optimum": {"arch": arena.space.describe(archs[best]), "value": float(ground.judged[best])},
         "floor": ground.floor,
