@@ -85,6 +85,30 @@ def test_seeds_feedback_and_a_searcher_named_twice() -> None:
     assert {line["seed"] for line in run_at(data["run"]["name"]).lines(JOBS)} == set(range(4, 12))
 
 
+def test_a_design_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "begin.txt"
+    file.write_text("331P\n\n1\n33\nPPPP\n1\n3\n13\n")
+    said = nas(*FEW, "--init", file)
+    assert re.search(r"begin +the 6 networks that were given\n", said.out)
+    run = run_at("compare_s4-digits-1")
+    space = SPACES.build("mixpath-s4", {})
+    table = tables.Table.open(tables.there()["s4-digits"])
+    wanted = [table.find(space.canonical(space.parse(text)) or ()) for text in ("331P", "1", "33", "PPPP", "3", "13")]
+    assert all(line["rows"][:6] == wanted for line in run.lines(JOBS))
+    assert run.record["result"]["differences"]
+    assert (
+        "begin with the same 6 networks, which were given." in Path(nas("report", run.name, "--json").data["file"]).read_text()
+    )
+    assert nas(*BOTH, "--budget", 5, "--init", file).error.startswith(
+        "--budget 5 is too few: at least 6, the networks of an initial"
+    )
+    assert nas(*FEW, "--init", tmp_path / "none.txt").error.startswith(f"--init {tmp_path / 'none.txt'} cannot be read")
+    file.write_text("\n")
+    assert nas(*FEW, "--init", file).error == f"--init {file} is empty; it has an architecture a line"
+    file.write_text("331X\n")
+    assert "X" in nas(*FEW, "--init", file).error
+
+
 def test_a_dataset_is_named() -> None:
     toy(
         accuracy("digits", "val", 9),

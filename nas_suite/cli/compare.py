@@ -1,5 +1,6 @@
 """`nas compare`: how soon searchers find the best networks of a benchmark."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -10,6 +11,7 @@ from nas_suite.cli.common import Json, Out, example, starting
 from nas_suite.cli.comparisons import of_comparison
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, following
+from nas_suite.errors import BadInput
 
 EXAMPLES = example(
     "nas compare random evolution --bench s4-digits --budget 20",
@@ -44,6 +46,10 @@ def compare(
     same_init: Annotated[
         bool, typer.Option("--same-init", help="Give all searchers of a seed one initial design of 5 networks.")
     ] = False,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The networks that every search begins with, an architecture a line."),
+    ] = None,
     feedback: Annotated[
         Literal["val", "test"],
         typer.Option(
@@ -66,7 +72,8 @@ def compare(
     from nas_suite import pipeline
 
     names = tuple(dict.fromkeys(searchers))
-    asked = pipeline.Contest(bench, names, dataset, budget, seeds, seed, feedback, same_init, spellings, workers)
+    begin = networks_of(init) if init is not None else ()
+    asked = pipeline.Contest(bench, names, dataset, budget, seeds, seed, feedback, same_init, begin, spellings, workers)
     pipeline.check_contest(asked)  # before anything is downloaded
     offered(bench)
     with watching(f"compare on {bench}", "searches") as progress:
@@ -74,3 +81,14 @@ def compare(
     data, parts = of_comparison(made)
     answer("compare", {**data, "run": brief(made)}, as_json, parts)
     note(f"next: {following(made)}")
+
+
+def networks_of(file: Path) -> tuple[str, ...]:
+    """The architectures in a file, a line each."""
+    try:
+        found = tuple(dict.fromkeys(line.strip() for line in file.read_text().splitlines() if line.strip()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--init {file} cannot be read ({error}); it has an architecture a line") from None
+    if not found:
+        raise BadInput(f"--init {file} is empty; it has an architecture a line")
+    return found

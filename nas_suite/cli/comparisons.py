@@ -29,6 +29,7 @@ def heads(r: Mapping[str, Any]) -> dict[str, str]:
     kind = "spellings, each a candidate" if r["spellings"] else "distinct networks, each by its canonical spelling"
     told = "the searchers are told of it too" if r["feedback"] == r["metric"] else f"the searchers are told {r['feedback']}"
     design = f"one random design of {r['design']} a seed, for all searchers" if r["same_init"] else "each searcher's own"
+    design = f"the {plural(r['design'], 'network')} that were given" if r["init"] else design
     best = f"{percent(r['optimum']['value'])} %, {r['optimum']['arch']}"
     return {
         "benchmark": f"{r['bench']} {r['version']}".strip() + (", partial" if r["partial"] else ""),

@@ -35,7 +35,8 @@ DESIGN = 5  # networks of an initial design (bayes.INITIAL, which a test holds a
 
 @dataclass(frozen=True)
 class Contest:
-    """Who searches what, as a record keeps it."""
+    """Who searches what, as a record keeps it. `init` are the networks that all searches begin with; where there are none and
+    `same_init`, a random design a seed."""
 
     bench: str
     searchers: tuple[str, ...]
@@ -45,8 +46,19 @@ class Contest:
     seed: int = 0
     feedback: Feedback = "val"
     same_init: bool = False
+    init: tuple[str, ...] = ()
     spellings: bool = False
     workers: int = 1
+
+    @property
+    def together(self) -> bool:
+        """Whether all searchers of a seed begin with the same networks."""
+        return self.same_init or bool(self.init)
+
+    @property
+    def design(self) -> int:
+        """How many networks a search begins with."""
+        return len(self.init) or DESIGN
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,11 @@ class Arena:
     space: Tabled
     region: Region
     values: np.ndarray
+    given: Sequence[Arch] = ()
 
     def design(self, seed: int) -> list[Arch]:
         """The initial design that all searchers of a seed are given."""
-        return self.region.samples(DESIGN, random.Random(f"{seed} design"), set())
+        return list(self.given) or self.region.samples(DESIGN, random.Random(f"{seed} design"), set())
 
     def searcher(self, name: str, seed: int, first: Sequence[Arch] | None) -> Searcher:
         from nas_suite.rivals import rival  # gpytorch and botorch, which no other work of a pipeline needs
@@ -107,7 +120,7 @@ def resume_comparing(run: Run, progress: Progress = silent) -> Run:
 
 def contest(run: Run) -> Contest:
     fields = {name: run.record[name] for name in Contest.__dataclass_fields__}
-    return Contest(**{**fields, "searchers": tuple(fields["searchers"])})
+    return Contest(**{**fields, **{name: tuple(fields[name]) for name in ("searchers", "init")}})
 
 
 def check(asked: Contest) -> Table:
@@ -118,7 +131,7 @@ def check(asked: Contest) -> Table:
     for name in asked.searchers:
         if name not in known:
             raise BadInput(f"unknown searcher {name!r}{suggest(name, known, most=40)}")
-    for name, least in (("seeds", 1), ("workers", 1), ("budget", DESIGN)):
+    for name, least in (("seeds", 1), ("workers", 1), ("budget", asked.design)):
         if getattr(asked, name) < least:
             why = ", the networks of an initial design" if name == "budget" else ""
             raise BadInput(f"--{name} {getattr(asked, name)} is too few: at least {least}{why}")
@@ -134,7 +147,8 @@ def opened(asked: Contest) -> Arena:
             f"--budget {asked.budget} is more than the {plural(space.size(), 'network')} of {table.name}: give no more"
         )
     values = table.means(feedback.name)[list(space.rows.values())]
-    return Arena(table, feedback, judged, space, Region(space), values)
+    given = list(dict.fromkeys(space.canonical(space.parse(text)) or () for text in asked.init))
+    return Arena(table, feedback, judged, space, Region(space), values, given)
 
 
 def columns(table: Table, asked: Contest) -> tuple[Column, Column]:
@@ -209,7 +223,7 @@ def searched(job: Job, check: Callable[[], None] = unchecked) -> dict[str, Any]:
     watch = Watch()
     with one_thread():
         with watch:
-            first = arena.design(job.seed) if asked.same_init else None
+            first = arena.design(job.seed) if asked.together else None
             searcher = arena.searcher(job.searcher, job.seed, first)
         while len(rows) < asked.budget:
             with watch:
@@ -267,7 +281,7 @@ def judged(run: Run, arena: Arena, asked: Contest, lines: list[dict[str, Any]]) 
     return {
         **about(arena, asked, ground), "at": at, "notes": notes(asked, lines),
         "searchers": [regret.figures(ground, o, rank, at) for o, rank in zip(found, ranks, strict=True)],
-        "differences": regret.differences(found, at) if asked.same_init else [],
+        "differences": regret.differences(found, at) if asked.together else [],
     }  # fmt: skip
 
 
@@ -277,9 +291,9 @@ def about(arena: Arena, asked: Contest, ground: regret.Ground) -> dict[str, Any]
     return {
         "bench": table.name, "version": table.manifest["version"], "space": table.space, "dataset": arena.judged.data,
         "feedback": arena.feedback.name, "metric": arena.judged.name, "unit": arena.judged.unit,
-        "budget": asked.budget, "seeds": asked.seeds, "seed": asked.seed, "same_init": asked.same_init,
-        "design": DESIGN if asked.same_init else None, "candidates": len(archs), "of": len(table),
-        "spellings": asked.spellings, "partial": table.manifest["partial"],
+        "budget": asked.budget, "seeds": asked.seeds, "seed": asked.seed, "same_init": asked.together,
+        "design": (len(arena.given) or DESIGN) if asked.together else None, "init": list(asked.init),
+        "candidates": len(archs), "of": len(table), "spellings": asked.spellings, "partial": table.manifest["partial"],
         "optimum": {"arch": arena.space.describe(archs[best]), "value": float(ground.judged[best])},
         "floor": ground.floor,
     }  # fmt: skip

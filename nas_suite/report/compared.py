@@ -105,7 +105,8 @@ def lede(found: Compared) -> str:
     floor = f"; the best by what they are told has a regret of {points(r['floor'])} points" if r["floor"] > 0 else ""
     said.append(f"The optimum has {percent(r['optimum']['value'])}{floor}.")
     if r["same_init"]:
-        said.append(f"All searchers of a seed begin with the same {plural(r['design'], 'network')}.")
+        which = "networks, which were given" if r["init"] else "networks, drawn at random"
+        said.append(f"All searchers of a seed begin with the same {r['design']} {which}.")
     return " ".join(said)
 
 

@@ -213,8 +213,8 @@ def of_table(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_comparison(record: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("bench", "dataset", "searchers", "budget", "seeds", "feedback", "same_init", "spellings", "workers")
-    return {name.replace("_", " "): record[name] for name in names if name in record}
+    names = ("bench", "dataset", "searchers", "budget", "seeds", "feedback", "same_init", "init", "spellings", "workers")
+    return {name.replace("_", " "): record[name] for name in names if record.get(name) not in (None, [])}
 
 
 ASKED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
