@@ -221,6 +221,16 @@ def test_a_benchmark_that_is_not_here_names_the_command_that_gets_it() -> None:
     assert said.error == "benchmark nb201 is not on this machine: nas bench get nb201"
 
 
+def test_a_benchmark_is_offered_where_the_rest_can_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("nas_suite.cli.compare.offered", asked.append)
+    assert nas("compare", "randm", "--bench", "nb201").code == 2
+    assert nas("compare", "random", "--bench", "nb201", "--seeds", 0).code == 2
+    assert asked == []
+    assert nas("compare", "random", "--bench", "nb201").code == 3
+    assert asked == ["nb201"]
+
+
 def test_columns_that_a_benchmark_lacks() -> None:
     words = ("compare", "random", "--budget", 5, "--bench")
     toy(accuracy("digits", "test", 9))

@@ -123,8 +123,8 @@ def contest(run: Run) -> Contest:
     return Contest(**{**fields, **{name: tuple(fields[name]) for name in ("searchers", "init")}})
 
 
-def check(asked: Contest) -> Table:
-    """The benchmark of a contest; BadInput or Missing where it, a searcher or a number is not as it can be."""
+def check(asked: Contest) -> None:
+    """BadInput where a searcher or a number is not as it can be, whatever the benchmark."""
     from nas_suite.rivals import LEARNED, NAMES
 
     known = list(dict.fromkeys((*NAMES, *LEARNED)))
@@ -135,11 +135,11 @@ def check(asked: Contest) -> Table:
         if getattr(asked, name) < least:
             why = ", the networks of an initial design" if name == "budget" else ""
             raise BadInput(f"--{name} {getattr(asked, name)} is too few: at least {least}{why}")
-    return bench(asked.bench)
 
 
 def opened(asked: Contest) -> Arena:
-    table = check(asked)
+    check(asked)
+    table = bench(asked.bench)
     feedback, judged = columns(table, asked)
     space = tabled(table, feedback.name, asked.spellings)
     if asked.budget > space.size():
