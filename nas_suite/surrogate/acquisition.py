@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from botorch.acquisition import qLogExpectedImprovement, qUpperConfidenceBound
+from botorch.acquisition import AcquisitionFunction, qLogExpectedImprovement, qUpperConfidenceBound
 from botorch.acquisition.analytic import LogExpectedImprovement, UpperConfidenceBound
 from botorch.models.model import Model as BotorchModel
 from botorch.posteriors import GPyTorchPosterior
@@ -20,7 +20,7 @@ from nas_suite.surrogate.model import Model
 
 Kind = Literal["logei", "ucb", "thompson"]
 SAMPLES = 128  # of joint beliefs, in acquisitions that know what is pending
-SAMPLED = 2048  # candidates whose samples are in memory at once
+CHUNK = 2048  # candidates that BoTorch scores at once
 JITTER = 1e-8  # variance given to candidates and pending ones, which may be nearly one
 BETA = 4.0  # UCB is the mean plus sqrt(BETA) standard deviations
 TIE = 1e-10  # share by which equal scores may differ: what rounding makes of them
@@ -46,35 +46,28 @@ class Acquisition:
         if self.kind == "thompson":
             draws = torch.Generator().manual_seed(self.seed + len(pending))
             return finite(mean + sd * torch.randn(len(mean), generator=draws, dtype=mean.dtype))
-        places = torch.arange(len(mean), dtype=mean.dtype)[:, None, None]
-        if not pending:
-            listed = Listed(mean, sd.square())
-            rule = (
-                LogExpectedImprovement(listed, self.best) if self.kind == "logei" else UpperConfidenceBound(listed, self.beta)
+        places = torch.arange(len(mean) + len(pending), dtype=mean.dtype)[:, None]
+        candidates, behind = places[: len(mean), None], places[len(mean) :]
+        if pending:
+            there, within = self.model.posterior(pending)[0], self.model.covariance(pending, pending)
+            rule = self.sampled(
+                Listed(mean, sd.square(), Pending(there, self.model.covariance(archs, pending), within)), behind
             )
-            with torch.no_grad():
-                return finite(rule(places))
-        return self.jointly(mean, sd, archs, pending, places)
-
-    def jointly(
-        self,
-        mean: Float[Tensor, " a"],
-        sd: Float[Tensor, " a"],
-        archs: Sequence[Arch],
-        pending: Sequence[Arch],
-        places: Float[Tensor, "a 1 1"],
-    ) -> Float[Tensor, " a"]:
-        there = self.model.posterior(pending)[0]
-        waiting = Pending(there, self.model.covariance(archs, pending), self.model.covariance(pending, pending))
-        listed = Listed(mean, sd.square(), waiting)
-        sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=self.seed)
-        behind = torch.arange(len(mean), len(mean) + len(pending), dtype=mean.dtype)[:, None]
-        if self.kind == "logei":
-            rule = qLogExpectedImprovement(listed, self.best, sampler, X_pending=behind)
         else:
-            rule = qUpperConfidenceBound(listed, self.beta, sampler, X_pending=behind)
+            rule = self.exact(Listed(mean, sd.square()))
         with torch.no_grad():
-            return finite(torch.cat([rule(places[at : at + SAMPLED]) for at in range(0, len(places), SAMPLED)]))
+            return finite(torch.cat([rule(candidates[at : at + CHUNK]) for at in range(0, len(candidates), CHUNK)]))
+
+    def exact(self, listed: "Listed") -> AcquisitionFunction:
+        if self.kind == "logei":
+            return LogExpectedImprovement(listed, exactly(self.best))
+        return UpperConfidenceBound(listed, exactly(self.beta))
+
+    def sampled(self, listed: "Listed", behind: Float[Tensor, "p 1"]) -> AcquisitionFunction:
+        sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=self.seed)
+        if self.kind == "logei":
+            return qLogExpectedImprovement(listed, exactly(self.best), sampler, X_pending=behind)
+        return qUpperConfidenceBound(listed, self.beta, sampler, X_pending=behind)
 
 
 class Pending(NamedTuple):
@@ -106,6 +99,11 @@ class Listed(BotorchModel):
             covariance = torch.cat([torch.cat([covariance, across], -1), below], -2)
             covariance = covariance + JITTER * torch.eye(X.shape[-2], dtype=mean.dtype)
         return GPyTorchPosterior(MultivariateNormal(mean, covariance))
+
+
+def exactly(value: float) -> Float[Tensor, ""]:
+    """In float64: of a plain number BoTorch would make a float32."""
+    return torch.tensor(value, dtype=torch.float64)
 
 
 def finite(scores: Float[Tensor, " a"]) -> Float[Tensor, " a"]:
