@@ -13,7 +13,7 @@ from nas_suite.report.words import Number, count, number, percent, whole
 Look = Literal["line", "steps", "dots", "box"]
 Form = Literal["number", "percent", "count", "whole"]
 PALETTE = ("blue", "orange", "green", "purple", "sky", "red")
-MANY = (*PALETTE, "olive", "pink", "brown", "violet")  # where more lines are to be told apart
+MANY = ("blue", "orange", "green", "purple", "red", "olive", "pink", "brown", "violet", "sky")  # where lines are many
 SAYS: dict[str, Callable[[Number], str]] = {"number": number, "percent": percent, "count": count, "whole": whole}
 TICKS = {"number": "~g", "percent": "~%", "count": "~s", "whole": ",d"}
 HOVERS = {"number": ".4g", "percent": ".2%", "count": ".4s", "whole": ",d"}

@@ -102,7 +102,7 @@ def lede(found: Compared) -> str:
     else:
         told = metric({**r, "metric": r["feedback"]}, long=False)
         said.append(f"They are told the {told}; the {metric(r)} judges them and was read when all searches were over.")
-    floor = f"; the best by what they are told has a regret of {points(r['floor'])} points" if r["floor"] > 0 else ""
+    floor = f"; the best by what they are told has a regret of {points(r['floor'])}" if r["floor"] > 0 else ""
     said.append(f"The optimum has {percent(r['optimum']['value'])}{floor}.")
     if r["same_init"]:
         which = "networks, which were given" if r["init"] else "networks, drawn at random"

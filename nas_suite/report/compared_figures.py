@@ -9,7 +9,7 @@ from nas_suite.report.words import Number, percent
 from nas_suite.words import plural
 
 LEAST = 0.01  # percentage points: less regret is drawn here, for an axis of ratios has no zero
-EVALUATIONS = Axis("evaluations", "whole", log=True)
+EVALUATIONS = Axis("evaluations", "whole")
 
 
 def charts(found: Compared) -> list[Chart]:
