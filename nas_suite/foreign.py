@@ -131,11 +131,12 @@ def unpickled(file: io.BufferedIOBase, name: str, names: Mapping[tuple[str, str]
     return found
 
 
-def torch_unpickled(file: Path) -> Any:
-    """What a file of `torch.save` holds, as `unpickled`; tensors are read by torch."""
+def torch_unpickled(file: Path, more: Mapping[tuple[str, str], Callable[..., Any]] | None = None) -> Any:
+    """What a file of `torch.save` holds, as `unpickled`; tensors are read by torch. `more` names are known beside the usual."""
     import torch
 
-    names = [(stand_in, f"{module}.{name}") for (module, name), stand_in in known().items() if stand_in is not OrderedDict]
+    every = {**known(), **(more or {})}
+    names = [(stand_in, f"{module}.{name}") for (module, name), stand_in in every.items() if stand_in is not OrderedDict]
     try:
         with torch.serialization.safe_globals(names):  # type: ignore[arg-type]
             return torch.load(file, map_location="cpu", weights_only=True)

@@ -82,10 +82,10 @@ class SqueezeExcite(nn.Module):
 
 
 class Head(nn.Sequential):
-    """1×1 convolution to `width` channels, global average pool, linear classifier (no dropout: that is a recipe's)."""
+    """1×1 convolution to `width` channels, global average pool, linear classifier; a recipe may drop features before it."""
 
     def __init__(self, c_in: int, width: int, classes: int, act: str) -> None:
-        super().__init__(conv_bn(c_in, width, act=act), GlobalPool(), nn.Flatten(), nn.Linear(width, classes))
+        super().__init__(conv_bn(c_in, width, act=act), GlobalPool(), nn.Dropout(0.0), nn.Linear(width, classes))
 
 
 def conv_block(c_in: int, c_out: int, kernel: int, stride: int, side: int, act: str) -> Block:

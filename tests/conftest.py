@@ -11,9 +11,10 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs and data of a test live in its own folder."""
+    """Runs, data and history of a test live in its own folder."""
     monkeypatch.setenv("NAS_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("NAS_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("NAS_HISTORY", str(tmp_path / "history.sqlite"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -29,6 +29,7 @@ FLOORS = (
         "cellrows",
         "proxies",
         "encoders",
+        "history",
     ),
     ("method", "multipath", "elastic", "latency", "surrogate", "candidates"),
     ("oneshot", "target", "bayes", "local"),

@@ -117,8 +117,10 @@ OF_DERIVING = {
     "temperature": (0, -5, math.inf),
     "temperature_decay": (0, 1.1, math.nan),
     "least_share": (-0.1, 1.5),
+    "jitter": (-0.1, 1.5),
+    "hue": (-0.1, 0.6),
 }
-OF_RETRAINING = {"ema": (1, 1.5, -1), "drop_path": (1, 2, -1)}
+OF_RETRAINING = {"ema": (1, 1.5, -1), "drop_path": (1, 2, -1), "dropout": (1, -0.1), "jitter": (-0.1, 1.5), "hue": (-0.1, 0.6)}
 
 
 @pytest.mark.parametrize("name", METHODS.names())

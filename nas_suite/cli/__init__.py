@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli import bench, compare, data, doctor, latency, rank, recipes, runs, search, spaces, train
+from nas_suite.cli import bench, compare, data, doctor, history, latency, rank, recipes, runs, search, spaces, train
 from nas_suite.cli.answer import drop, note, printing
 from nas_suite.cli.common import Commands, example
 from nas_suite.errors import BadInput, Interrupted, suggest
@@ -39,6 +39,7 @@ app.add_typer(spaces.app, name="spaces", rich_help_panel=LOOK)
 app.add_typer(data.app, name="data", rich_help_panel=LOOK)
 app.add_typer(recipes.app, name="recipe", rich_help_panel=LOOK)
 app.add_typer(bench.app, name="bench", rich_help_panel=LOOK)
+app.add_typer(history.app, name="history", rich_help_panel=LOOK)
 app.add_typer(latency.app, name="latency", rich_help_panel=LOOK)
 app.add_typer(train.app)
 app.add_typer(search.app)

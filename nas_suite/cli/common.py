@@ -23,6 +23,7 @@ ORDER = (
     "data",
     "recipe",
     "bench",
+    "history",
     "latency",
     "train-supernet",
     "rank",

@@ -13,6 +13,7 @@ from nas_suite import __version__
 from nas_suite.cli.answer import answer
 from nas_suite.cli.common import Json
 from nas_suite.cli.layout import Prose, Table
+from nas_suite.errors import BadInput, Missing
 from nas_suite.registry import installed
 from nas_suite.run import runs_root
 from nas_suite.words import plural
@@ -22,7 +23,7 @@ def doctor(as_json: Json = False) -> None:
     """Check this machine: Python, packages, device and precision, room on the disk, data, benchmarks."""
     checks = software()
     if all(c["ok"] is not False for c in checks):
-        checks += [*hardware(), *disks(), *data(), *benchmarks()]
+        checks += [*hardware(), *disks(), *data(), *benchmarks(), remembered()]
     rows = [(c["check"], "ok" if c["ok"] else "–" if c["ok"] is None else "missing", Prose(c["found"])) for c in checks]
     fine = all(c["ok"] is not False for c in checks)
     answer("doctor", {"ok": fine, "checks": checks}, as_json, [Table(("check", "", "found"), rows)])
@@ -31,6 +32,23 @@ def doctor(as_json: Json = False) -> None:
 def check(name: str, ok: bool | None, found: Any) -> dict[str, Any]:
     """`ok`: whether it is as it must be; None where it need not be."""
     return {"check": name, "ok": ok, "found": str(found)}
+
+
+def remembered() -> dict[str, Any]:
+    """Where the history is, and what it holds; it need not be there."""
+    from nas_suite.history.place import switched_off
+
+    if switched_off():
+        return check("history", None, "switched off")
+    try:
+        from nas_suite.history import History
+
+        found = History.open().stats()
+        return check("history", True, f"{plural(found['evaluations'], 'evaluation')} in {found['where']}")
+    except Missing:
+        return check("history", None, "none yet")
+    except BadInput as error:
+        return check("history", False, error)
 
 
 def software() -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ def figure(run: Run) -> str:
     if run.record["kind"] == "rank":
         return plural(run.record["result"]["n"], "network") if "result" in run.record else ""
     if run.record["kind"] == "bilevel" and "result" in run.record:
-        return f"{run.record['result']['predicted_ms']:.2f} ms"
+        result = run.record["result"]
+        return f"{result['predicted_ms'] if result['measured_ms'] is None else result['measured_ms']:.2f} ms"
     if "result" in run.record:
         return f"test {percent(run.record['result']['test_accuracy']['best'])}"
     log = run.epochs()
@@ -126,11 +127,12 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
     parts: Parts = [facts(heads)]
     if result is not None:
         measured = result["measured_ms"]
+        corrected = result.get("table_ms", result["predicted_ms"]) != result["predicted_ms"]
         parts[0] = facts(
             heads
             | {
                 "target": f"{result['target_ms']:g} ms",
-                "predicted": f"{result['predicted_ms']:.3f} ms, by the table",
+                "predicted": f"{result['predicted_ms']:.3f} ms, by the table{' as the measurements corrected it' * corrected}",
                 "measured": f"not measured: {result['unmeasured']}" if measured is None else f"{measured:.3f} ms",
                 "error in the supernet": percent(result["val_error"]),
                 "parameters": f"{result['params']:,.0f}",

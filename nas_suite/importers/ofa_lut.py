@@ -8,6 +8,7 @@ from pathlib import Path
 from nas_suite.errors import BadInput
 from nas_suite.importers.luts import Told
 from nas_suite.latency.table import Curve, Point
+from nas_suite.words import plural
 
 ORIGIN = "once-for-all (github.com/mit-han-lab/once-for-all), MIT"
 FIELDS = ("count", "mean", "std")
@@ -73,7 +74,8 @@ def parsed(file: Path) -> Iterator[tuple[str, dict[str, float]]]:
         raise BadInput(f"{file} is no latency table of once-for-all, which is text: {error}") from None
     if not lines or len(lines) % (1 + len(FIELDS)):
         raise BadInput(
-            f"{file} is cut short or no latency table: {len(lines)} lines are not keys with {', '.join(FIELDS)} each"
+            f"{file} is cut short or no latency table: {plural(len(lines), 'line')}, where a key "
+            f"has {', '.join(FIELDS)} in three more"
         )
     seen = set()
     for at in range(0, len(lines), 1 + len(FIELDS)):

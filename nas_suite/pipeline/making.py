@@ -18,6 +18,7 @@ from nas_suite.cost import COSTS, cost
 from nas_suite.data import DATA
 from nas_suite.engine import Progress, Signals, fit, silent
 from nas_suite.errors import BadInput
+from nas_suite.pipeline.remembering import SPLITS, Memory
 from nas_suite.pipeline.retraining import standalone
 from nas_suite.pipeline.setting import Setting, new_run, prepare, prepare_on, work
 from nas_suite.plan import FIT, Plan, compose
@@ -80,19 +81,32 @@ def continue_making(run: Run, setting: Setting, progress: Progress) -> Run:
         ]
         todo, total = [task for task in tasks if (task.arch, task.repeat) not in done], len(tasks)
         workers = min(run.record["workers"], max(1, len(todo)))
+        memory = Memory.of(run, setting)
+        for row in rows:  # a kill may have come between a row and the history
+            remember(memory, row)
+        memory.write()
         with Signals() as signals:
             for finished in evaluate(trained_from_scratch, todo, workers, signals.check):
                 row = row_of(finished)
                 run.append(ROWS, row)
                 rows.append(row)
+                remember(memory, row)
+                memory.write()
                 shutil.rmtree(scratch(finished.task), ignore_errors=True)
                 progress(len(rows), total, {} if row["val"] is None else {"val_accuracy": row["val"]})
                 signals.check()
+        memory.close()
         table = tables.write(draft(run, setting, rows))
         failed = sum(row["val"] is None for row in rows)
         return {"result": {"table": str(table.path), "networks": len(table), "failed": failed}}
 
     return work(run, job)
+
+
+def remember(memory: Memory, row: Mapping[str, Any]) -> None:
+    """Notes a row for the history."""
+    seed = memory.setting.plan.seed + row["repeat"]
+    memory.note(row["arch"], seed, {name: row[name] for name in SPLITS}, row["seconds"], row.get("error", ""))
 
 
 def scratch(task: Training) -> Path:

@@ -8,15 +8,18 @@ import torch
 
 from nas_suite.artefact import SUMS, check_network, write_network
 from nas_suite.cost import COSTS, cost
-from nas_suite.engine import Progress, fit, silent
+from nas_suite.engine import Diverged, Progress, fit, silent
 from nas_suite.errors import BadInput
 from nas_suite.ground import check_images, last
+from nas_suite.pipeline.remembering import Memory
 from nas_suite.pipeline.setting import Setting, check_ground, differing, new_run, prepare, prepare_on, settled, work
 from nas_suite.pipeline.training import trained
 from nas_suite.plan import FIT, Plan
 from nas_suite.registry import construct
 from nas_suite.run import Run, handle
 from nas_suite.standalone import Recipe, Standalone
+
+FAILURES = (Diverged, RuntimeError, MemoryError, ArithmeticError)  # of a training, as against those of what was asked
 
 
 def retrain(origin: Run, plan: Plan, arch: str, out: Path | None = None, progress: Progress = silent) -> Run:
@@ -60,15 +63,29 @@ def standalone(setting: Setting, arch: str) -> Standalone:
 
 def continue_retrain(run: Run, setting: Setting, learner: Standalone, progress: Progress) -> Run:
     def job() -> dict[str, Any]:
-        step = fit(learner, learner.batches(), learner.recipe.epochs, run, setting.plan.seed, progress)
-        text, weights = run.record["arch"], learner.best_weights
+        text, memory = run.record["arch"], Memory.of(run, setting)
+        try:
+            step = fit(learner, learner.batches(), learner.recipe.epochs, run, setting.plan.seed, progress)
+        except FAILURES as error:
+            memory.note(text, setting.plan.seed, {}, seconds(run), " ".join(f"{type(error).__name__}: {error}".split()))
+            memory.write()
+            raise
+        weights = learner.best_weights
         sums = write_network(run, setting.plan.space, setting.space, text, weights, setting.splits)
         arch = setting.space.parse(text)
         totals = {name: cost(name, setting.space).total(arch) for name in COSTS}
         best = {"val_accuracy": learner.best[0], "best_epoch": learner.best[1]}
-        return {"step": step, SUMS: sums, "result": {"test_accuracy": tested(learner, setting), **best, **totals}}
+        test = tested(learner, setting)
+        memory.note(text, setting.plan.seed, {"val": learner.accuracy(learner.val), "test": test["last"]}, seconds(run))
+        memory.write()
+        return {"step": step, SUMS: sums, "result": {"test_accuracy": test, **best, **totals}}
 
     return work(run, job)
+
+
+def seconds(run: Run) -> float:
+    """What the epochs of a training took."""
+    return round(sum((line.get("seconds", 0.0) for line in run.epochs()), 0.0), 3)
 
 
 def tested(learner: Standalone, setting: Setting) -> dict[str, float]:

@@ -21,7 +21,7 @@ from nas_suite.ground import check_images
 from nas_suite.latency.table import LatencyTable
 from nas_suite.method import Method, Problem
 from nas_suite.methods import METHODS
-from nas_suite.plan import PATHS, Plan
+from nas_suite.plan import FIT, PATHS, Plan
 from nas_suite.registry import checked, defaults, settable, values_of
 from nas_suite.run import Run
 from nas_suite.space import ElasticSpace, SearchSpace
@@ -140,6 +140,11 @@ def space_for(plan: Plan, splits: Splits) -> SearchSpace:
                 f"space.{name} is {asked[name]}, but {plan.data} has {value}; leave it out, or change the data's settings"
             )
     return SPACES.build(plan.space, {**asked, **fit})
+
+
+def settings_of(space: SearchSpace) -> dict[str, Any]:
+    """The settings of a space that its images do not decide."""
+    return {name: value for name, value in values_of(space).items() if name not in FIT}
 
 
 def deployed(setting: Setting) -> SearchSpace:

@@ -229,10 +229,11 @@ def of_bench(made: Made) -> Headline:
 def of_derived(over: str, run: Run, result: Mapping[str, Any]) -> Headline:
     """Of the network that was derived for a latency."""
     predicted, measured = result["predicted_ms"], result["measured_ms"]
+    corrected = result.get("table_ms", predicted) != predicted
     title = f"{predicted if measured is None else measured:.2f} ms for a target of {result['target_ms']:g} ms"
     tiles = [
         Tile("measured", "–" if measured is None else f"{measured:.2f} ms", result["unmeasured"] or "the whole network"),
-        Tile("predicted", f"{predicted:.2f} ms", "by the latency table"),
+        Tile("predicted", f"{predicted:.2f} ms", "by the latency table" + ", corrected" * corrected),
         Tile("parameters", count(result["params"]), ""),
         Tile("multiply-adds", count(result["macs"]), ""),
     ]
