@@ -11,7 +11,21 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli import bench, compare, data, doctor, history, latency, rank, recipes, runs, search, spaces, train
+from nas_suite.cli import (
+    bench,
+    compare,
+    data,
+    doctor,
+    history,
+    latency,
+    meta,
+    rank,
+    recipes,
+    runs,
+    search,
+    spaces,
+    train,
+)
 from nas_suite.cli.answer import drop, note, printing
 from nas_suite.cli.common import Commands, example
 from nas_suite.errors import BadInput, Interrupted, suggest
@@ -42,6 +56,7 @@ app.add_typer(bench.app, name="bench", rich_help_panel=LOOK)
 app.add_typer(history.app, name="history", rich_help_panel=LOOK)
 app.add_typer(latency.app, name="latency", rich_help_panel=LOOK)
 app.add_typer(train.app)
+app.command("meta-train", rich_help_panel=train.WORK, epilog=meta.EXAMPLES)(meta.meta_train)
 app.add_typer(search.app)
 app.command("rank", rich_help_panel=RESULTS, epilog=rank.EXAMPLES)(rank.rank)
 app.command("compare", rich_help_panel=RESULTS, epilog=compare.EXAMPLES)(compare.compare)

@@ -28,6 +28,7 @@ ORDER = (
     "train-supernet",
     "rank",
     "compare",
+    "meta-train",
     "search",
     "retrain",
     "evaluate",

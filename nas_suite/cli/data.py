@@ -55,10 +55,13 @@ def get(
     mirror: Annotated[str | None, typer.Option(metavar="URL", help="Another folder that holds the official files.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Download a data set's official files, checked; a download that broke off goes on."""
+    """Download a data set's official files, checked; a download that broke off goes on. Also resnet18, a feature extractor's
+    weights."""
+    from nas_suite.data.download import SOURCES
     from nas_suite.data.download import get as download
 
     with watching(f"get {name}", "MB", 1e-6) as progress:
         folder = download(name, mirror=mirror, progress=lambda done, total: progress(done, total, {}))
     answer("data get", {"name": name, "folder": str(folder)}, as_json, [f"{name} is in {folder}"])
-    note(f"next: nas train-supernet mixpath --data {name}")
+    trains = f"nas train-supernet mixpath --data {name}"
+    note(f"next: {trains if name in SOURCES else f'nas meta-train tnas --features {name}'}")

@@ -30,6 +30,8 @@ def figure(run: Run) -> str:
     if run.record["kind"] == "compare":
         every = len(run.record["searchers"]) * run.record["seeds"]
         return f"{len(run.lines(JOBS))} of {plural(every, 'search', 'searches')}"
+    if run.record["kind"] == "meta" and "result" in run.record:
+        return run.record["result"]["preset"]
     if run.record["kind"] == "rank":
         return plural(run.record["result"]["n"], "network") if "result" in run.record else ""
     if run.record["kind"] == "bilevel" and "result" in run.record:
@@ -145,7 +147,26 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
     return about, parts
 
 
+def of_meta(run: Run) -> tuple[dict[str, Any], Parts]:
+    """What was learned from a history, and how well it predicts data sets that it has not seen."""
+    history, result, epochs = run.record["history"], run.record.get("result"), len(run.epochs())
+    heads: dict[str, Any] = {
+        "learned from": f"{plural(history['rows'], 'evaluation')} on {plural(history['datasets'], 'data set')}",
+        "epochs": epochs,
+    }
+    if result:
+        plain = result["preset"] == "none"
+        heads |= {"preset": "none: a plain Gaussian process with a warm start" if plain else result["preset"]}
+        heads |= {"features": result["extractor"]} | (NEUTRAL if result["extractor"] == "codes-1" else {})
+        words = {"val_pearson": "held-out data sets", "published_pearson": "published validation split"}
+        heads |= {f"Pearson, {what}": f"{result[name]:.3f}" for name, what in words.items() if name in result}
+        heads |= {"checkpoint": str(run.path)}
+    return {"history": history, "epochs": epochs, "result": result}, [facts(heads)]
+
+
+NEUTRAL = {"unknown data sets": "get the mean of those known, for classes have random codes and no images were seen"}
 SUMMARIES = {
+    "meta": of_meta,
     "supernet": of_training,
     "bilevel": of_bilevel,
     "search": of_search,
@@ -163,6 +184,8 @@ def following(run: Run) -> str:
         return f"nas runs resume {name}"
     if kind == "table":
         return after_table(run)
+    if kind == "meta":
+        return f"nas search tnas --data cifar10 --checkpoint {name}"
     if kind == "supernet":
         return f"nas search {run.record['plan']['method']} --run {name}"
     if kind == "bilevel":

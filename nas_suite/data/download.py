@@ -98,6 +98,14 @@ SOURCES = {
     ),
 }
 
+WEIGHTS = {
+    "resnet18": Source(  # torchvision's IMAGENET1K_V1
+        "https://download.pytorch.org/models",
+        (Archive("resnet18-f37072fd.pth", 46_830_571, "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"),),
+    )
+}
+"""No data sets, but networks that see what is in them."""
+
 
 def get(
     name: str,
@@ -107,17 +115,18 @@ def get(
     tries: int = 5,
     wait: float = 1.0,
 ) -> Path:
-    """Download a data set's official files into `folder` (None: its folder in the data folder), and return that.
+    """Download a data set's official files, or a network's weights, into `folder` (None: its folder in the data folder).
 
     What is there already and whole is left alone. `mirror` is the URL of another folder with the same files. A broken
     connection is taken up again, after `wait` seconds at first and twice as many each time, until `tries` attempts in
     a row brought nothing; what has arrived is kept for the next call. Missing says why it failed, BadInput that
     `folder` cannot be used.
     """
-    if name not in SOURCES:
-        raise BadInput(f"{name!r} is not downloaded{suggest(name, sorted(SOURCES))}")
+    known = SOURCES | WEIGHTS
+    if name not in known:
+        raise BadInput(f"{name!r} is not downloaded{suggest(name, sorted(known))}")
     place = data_folder() / name if folder is None else folder
-    return bring(name, SOURCES[name], place, mirror, progress, Attempts(tries, wait))
+    return bring(name, known[name], place, mirror, progress, Attempts(tries, wait))
 
 
 @dataclass(frozen=True)

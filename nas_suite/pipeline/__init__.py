@@ -13,6 +13,7 @@ from nas_suite.pipeline.comparing import check as check_contest
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making
+from nas_suite.pipeline.meta import continue_meta, whole
 from nas_suite.pipeline.ranking import Request, check, check_estimators, rank_networks, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
 from nas_suite.pipeline.searching import choose, continue_search, front, search_supernet
@@ -59,6 +60,8 @@ def resume(run: Run, progress: Progress = silent) -> Run:
     """Goes on with a run of any kind from its last saved state; a finished one that is whole is returned as it is, a table
     that was removed is written again from the rows of its run."""
     kind = run.record["kind"]
+    if kind == "meta":
+        return run if run.record["status"] == "done" and whole(run) else continue_meta(run, progress)
     there_still = kind != "table" or run.record["bench"] in there()
     if run.record["status"] == "done" and intact(run) and whole_network(run) and there_still:
         return run

@@ -3,7 +3,11 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from nas_suite.data.images import Splits
 from nas_suite.errors import BadInput
 from nas_suite.history.place import switched_off
 from nas_suite.history.rows import Evaluation, Task
@@ -12,6 +16,11 @@ from nas_suite.registry import construct
 from nas_suite.run import Run
 from nas_suite.standalone import Recipe
 from nas_suite.words import plural
+
+if TYPE_CHECKING:
+    from nas_suite.encoders.banks import Bank
+    from nas_suite.encoders.features import Extractor
+    from nas_suite.history import History
 
 LOG = logging.getLogger(__name__)  # which Python writes to stderr where nobody says otherwise
 SPLITS = ("val", "test")
@@ -55,6 +64,8 @@ class Memory:
     source: str
     waiting: list[Evaluation] = field(default_factory=list)
     refused: bool = False
+    pictured: bool = False
+    """Whether the history has features of the data set's images, by which it is compared with others."""
 
     @classmethod
     def of(cls, run: Run, setting: Setting) -> "Memory":
@@ -84,9 +95,31 @@ class Memory:
             if self.waiting:
                 from nas_suite.history import History
 
-                History.open(make=True).add(self.waiting, [task_of(self.setting)])
+                history, task = History.open(make=True), task_of(self.setting)
+                history.add(self.waiting, [task])
                 self.waiting.clear()
+                if not self.pictured:
+                    self.pictured = True
+                    picture(history, task, self.setting.splits)
         except Exception as error:  # whatever a database may answer: the training is worth more
             said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
             return " ".join(said.split())
         return ""
+
+
+def picture(history: "History", task: Task, splits: Splits) -> None:
+    """Sees to it that the history has features of a data set's images."""
+    from nas_suite.encoders.features import RandomConvolutions
+
+    known = next((each for each in history.datasets() if each.content == task.content), task)
+    if history.bank(known.key, RandomConvolutions.id) is None:
+        seen(history, known, splits, RandomConvolutions())
+
+
+def seen(history: "History", task: Task, splits: Splits, seer: "Extractor") -> "Bank":
+    """The features of a data set, made and kept in the history."""
+    from nas_suite.encoders.banks import bank
+
+    made = bank(splits.train, splits.mean, splits.std, seer, len(splits.classes))
+    history.put_bank(task.key, seer.id, [rows.astype(np.float16) for rows in made.classes])
+    return made

@@ -18,7 +18,7 @@ from nas_suite.report.words import Number, objective
 from nas_suite.run import JOBS, LOG, ROWS, Run
 from nas_suite.space import SearchSpace, Sketch
 
-KINDS = ("table", "supernet", "rank", "compare", "search", "bilevel", "retrain")
+KINDS = ("table", "meta", "supernet", "rank", "compare", "search", "bilevel", "retrain")
 SOURCES = ("supernet", "origin")
 LINES = {"rank": (SCORES, "arch"), "table": (ROWS, "arch"), "compare": (JOBS, "searcher")}
 """Where runs write their pieces of work, and which text each of these has."""

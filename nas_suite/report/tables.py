@@ -26,6 +26,7 @@ COUNTS = {
     "rank": ("space",),
     "table": ("space", "data", "retrain"),
     "compare": ("space",),
+    "meta": ("space", "method"),
 }
 """The parts of a plan that a run of a kind depends on."""
 
@@ -37,6 +38,7 @@ TITLES = {
     "rank": "ranking",
     "table": "benchmark",
     "compare": "comparison",
+    "meta": "meta-training",
 }
 WORDS = {"retrain": "Retraining", "deploy": "Deployment"}
 DID = {

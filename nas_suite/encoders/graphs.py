@@ -1,0 +1,100 @@
+"""Networks into vectors: a gated recurrent unit that runs along a graph and back, for many graphs at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from nas_suite.graph import Graph
+
+CHUNK = 1024
+"""Graphs that are encoded at once where no gradient is asked for."""
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """Graphs as tensors of one size: node types as one-hot rows, zero beyond a graph's last node; how often v reads u."""
+
+    types: Float[Tensor, "g v t"]
+    reads: Float[Tensor, "g v v"]
+    sizes: Int64[Tensor, " g"]
+
+    @classmethod
+    def of(cls, graphs: Sequence[Graph], node_types: int, nodes: int = 0) -> "GraphBatch":
+        """`nodes` to pad to, at least the largest graph's number."""
+        nodes = max(nodes, *(len(graph.types) for graph in graphs))
+        sizes = torch.tensor([len(graph.types) for graph in graphs])
+        rows = [at for at, graph in enumerate(graphs) for _ in graph.types]
+        places = [v for graph in graphs for v in range(len(graph.types))]
+        types = torch.zeros(len(graphs), nodes, node_types)
+        types[rows, places, [t for graph in graphs for t in graph.types]] = 1.0
+        reads = torch.zeros(len(graphs), nodes, nodes)
+        if edges := [(at, u, v) for at, graph in enumerate(graphs) for u, v in graph.edges]:
+            reads.index_put_(tuple(torch.tensor(edges).T), torch.ones(len(edges)), accumulate=True)
+        return cls(types, reads, sizes)
+
+    def pick(self, which: Int64[Tensor, " k"]) -> "GraphBatch":
+        return GraphBatch(self.types[which], self.reads[which], self.sizes[which])
+
+    def to(self, like: Tensor) -> "GraphBatch":
+        return GraphBatch(self.types.to(like), self.reads.to(like), self.sizes.to(like.device))
+
+
+class Direction(nn.Module):
+    """One way through a graph: a node's state is that of a GRU cell, whose input is the node's type and whose hidden state the
+    sum of what the nodes that it reads tell, each gated (D-VAE, Zhang et al. 2019; muhanzhang/D-VAE, models.py:536-605)."""
+
+    def __init__(self, types: int, hidden: int, ids: int) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(types, hidden)
+        self.gate = nn.Linear(hidden + ids, hidden)
+        self.mapper = nn.Linear(hidden + ids, hidden, bias=False)  # without a bias, so that nothing tells nothing
+
+    def forward(
+        self, types: Float[Tensor, "g v t"], reads: Float[Tensor, "g v v"], ids: Float[Tensor, "v i"]
+    ) -> Float[Tensor, "g v h"]:
+        """The states of graphs whose nodes come in the order in which they are gone through."""
+        graphs, nodes = types.shape[:2]
+        heard = types.new_zeros(graphs, self.cell.hidden_size)
+        states: list[Tensor] = []
+        told: list[Tensor] = []
+        for v in range(nodes):
+            if v:
+                known = torch.cat((states[-1], ids[v - 1].expand(graphs, -1)), 1)
+                told.append(torch.sigmoid(self.gate(known)) * self.mapper(known))
+                heard = torch.einsum("gu,guh->gh", reads[:, :v, v], torch.stack(told, 1))
+            states.append(self.cell(types[:, v], heard))
+        return torch.stack(states, 1)
+
+
+class GraphEncoder(nn.Module):
+    """ψ: graphs into vectors of `out` numbers.
+
+    Forwards, then with other weights backwards; the states of the output and of the input are joined, 2 · hidden to hidden,
+    hidden to out, nothing non-linear between (TNAS-DCS, encoder_FSBO.py:78-131 and 318-416, whose unused heads are left out).
+    With `ids` each node also tells its place, a number below `ids`, as the published encoder does, which then tells apart two
+    numberings of one graph; with 0 nothing depends on how nodes are numbered.
+    """
+
+    def __init__(self, types: int, hidden: int, out: int, ids: int = 0) -> None:
+        super().__init__()
+        self.types, self.ids = types, ids
+        self.forwards, self.backwards = Direction(types, hidden, ids), Direction(types, hidden, ids)
+        self.join, self.head = nn.Linear(2 * hidden, hidden), nn.Linear(hidden, out)
+
+    def forward(self, batch: GraphBatch) -> Float[Tensor, "g out"]:
+        batch = batch.to(self.head.weight)
+        ids = torch.eye(batch.types.shape[1], self.ids).to(batch.types)
+        there = self.forwards(batch.types, batch.reads, ids)[torch.arange(len(batch.sizes)), batch.sizes - 1]
+        back = self.backwards(batch.types.flip(1), batch.reads.flip(1, 2).transpose(1, 2), ids.flip(0))[:, -1]
+        return self.head(self.join(torch.cat((there, back), 1)))
+
+    def encode(self, graphs: Sequence[Graph]) -> Float[Tensor, "g out"]:
+        """Vectors without gradients; a graph that stands there several times is encoded once."""
+        places = {graph: at for at, graph in enumerate(dict.fromkeys(graphs))}
+        distinct = list(places)
+        with torch.no_grad():
+            parts = [self(GraphBatch.of(distinct[at : at + CHUNK], self.types)) for at in range(0, len(distinct), CHUNK)]
+        return torch.cat(parts)[[places[graph] for graph in graphs]]

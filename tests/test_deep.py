@@ -1,0 +1,227 @@
+"""The deep kernel and its meta-training: closed forms, REPTILE's limits, what is learned and what must not leak."""
+
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas_suite.encoders.banks import coded
+from nas_suite.engine import Diverged, fit
+from nas_suite.run import Run
+from nas_suite.spaces import SPACES
+from nas_suite.surrogate.deep import Build, DeepKernel, Networks
+from nas_suite.surrogate.experience import Experience, Shelf
+from nas_suite.surrogate.meta import MetaLearner, Schedule
+
+SPACE = SPACES.build("nasbench201", {})
+TINY = Schedule(epochs=2, steps=4, inner=2, batch=24)
+
+
+def kernel(build: Build | None = None, sets: int = 5, seed: int = 0) -> tuple[DeepKernel, Shelf]:
+    shelf = Shelf.of([coded([f"class{(at + k) % 7}" for k in range(3)]) for at in range(sets)])
+    torch.manual_seed(seed)
+    build = build or Build("tiny")
+    return DeepKernel(build, Networks(SPACE, build.encoding), shelf.means), shelf
+
+
+def experience(rows: int = 90, sets: int = 5, seed: int = 0) -> Experience:
+    """Convolutions do good on even data sets and harm on odd ones."""
+    rng = random.Random(seed)
+    archs = list(dict.fromkeys(SPACE.sample(rng) for _ in range(40)))
+    arch = np.array([rng.randrange(len(archs)) for _ in range(rows)])
+    data = np.array([at % sets for at in range(rows)])
+    convolutions = np.array([sum(option in (2, 3) for option in archs[at]) for at in arch])
+    values = (
+        0.7 + 0.03 * np.where(data % 2, -1, 1) * (convolutions - 3) + 0.002 * np.array([rng.gauss(0, 1) for _ in range(rows)])
+    )
+    return Experience(tuple(archs), tuple(f"set{at}" for at in range(sets)), arch, data, values, np.zeros(rows, bool))
+
+
+def learner(schedule: Schedule = TINY, build: Build | None = None, seed: int = 0) -> MetaLearner:
+    made, shelf = kernel(build, seed=seed)
+    return MetaLearner(made, experience(), shelf, schedule, seed)
+
+
+def test_the_kernel_is_two_materns_of_z_and_of_networks_and_an_inner_product_of_data_sets() -> None:
+    made, shelf = kernel()
+    rows = torch.randn(9, made.width + 30 + shelf.means.shape[1], dtype=torch.float64)
+    z, x, m = rows[:, : made.width], rows[:, made.width : made.width + 30], rows[:, made.width + 30 :]
+    parts = made.process.kernel.kernels  # type: ignore[union-attr]
+    parts[0].base_kernel.initialize(lengthscale=0.9)
+    parts[1].initialize(outputscale=0.3)
+    dense = 0.4 * m @ m.T
+    for columns, scale, length in ((z, 1.0, 0.9), (x, 0.3, 0.6)):
+        r = math.sqrt(5) * (columns[:, None] - columns[None]).norm(dim=2) / length
+        dense += scale * (1 + r + r * r / 3) * torch.exp(-r)
+    assert torch.allclose(made.process.kernel(rows, rows).to_dense(), dense, atol=1e-9)
+
+
+def test_500_pairs_have_a_positive_kernel_with_its_scale_on_the_diagonal() -> None:
+    made, shelf = kernel(Build("tiny", plain=False, overlap=False))
+    rng = random.Random(1)
+    archs = [SPACE.sample(rng) for _ in range(500)]
+    with torch.no_grad():
+        psi, phi = made.psi(made.networks.read(archs)), made.phi(shelf, range(5))
+        sets = [rng.randrange(5) for _ in archs]
+        rows = made.rows(archs, psi, phi[sets], made.told(shelf.means)[sets])
+        k = made.process.kernel(rows, rows).to_dense()
+    assert torch.allclose(k, k.T, atol=1e-12)
+    assert torch.linalg.eigvalsh(k).min() > -1e-8
+    assert torch.allclose(k.diagonal(), made.joint.outputscale.expand(500), atol=1e-12)  # type: ignore[union-attr]
+    again, _ = kernel(Build("tiny", plain=False, overlap=False))
+    with torch.no_grad():
+        same = again.psi(again.networks.read(archs[:3])), again.phi(shelf, [0, 1, 2])
+    assert torch.allclose(same[0], psi[:3], atol=1e-6)
+    assert torch.allclose(same[1], phi[:3], atol=1e-6), "the same seed draws the same kernel"
+
+
+def one_step(learner: MetaLearner, lr: float) -> list[torch.Tensor]:
+    """A step of stochastic gradient descent written out."""
+    rows = next(learner.batches.epoch(0))
+    gradients = torch.autograd.grad(learner.loss(rows, 0), learner.moved)
+    return [torch.add(p, g, alpha=-lr).detach() for p, g in zip(learner.moved, gradients, strict=True)]
+
+
+def test_reptile_with_one_step_and_the_whole_way_is_a_step_of_sgd_to_the_last_bit() -> None:
+    plain = Schedule(
+        inner_optimizer="sgd", inner=1, reach=1.0, lr=0.01, weight_decay=0.0, clip=0.0, steps=3, epochs=1, batch=24
+    )
+    one = learner(plain)
+    expected = one_step(one, 0.01)
+    one.step(next(one.batches.epoch(0)), 0)
+    assert all(torch.equal(p, q) for p, q in zip(one.moved, expected, strict=True))
+
+
+def test_reptile_that_goes_no_way_stays() -> None:
+    still = learner(replace(TINY, reach=0.0))
+    before = [p.detach().clone() for p in still.moved]
+    still.step(next(still.batches.epoch(0)), 0)
+    assert all(torch.equal(p, q) for p, q in zip(still.moved, before, strict=True))
+
+
+def test_reptile_goes_a_share_of_the_way_that_falls_to_nothing() -> None:
+    schedule = replace(TINY, inner_optimizer="sgd", weight_decay=0.0)
+    half, whole = learner(schedule), learner(replace(schedule, steps=8))  # at step 4 of 8, and of 16
+    before = [p.detach().clone() for p in half.moved]
+    rows = next(half.batches.epoch(0))
+    half.step(rows, 4)
+    whole.step(rows, 4)
+    for p, q, was in zip(half.moved, whole.moved, before, strict=True):
+        assert torch.allclose((p - was) * 0.75, (q - was) * 0.5, atol=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["reptile", "adam"])
+def test_a_killed_meta_training_ends_where_an_unbroken_one_does(optimizer: str, tmp_path: Path) -> None:
+    schedule = replace(TINY, optimizer=optimizer, epochs=3)
+    record = {"schema": 1, "kind": "meta", "status": "running"}
+    whole = learner(schedule)
+    fit(whole, whole.batches, 3, Run.create(tmp_path / "whole", record))
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, total: int, figures: object) -> None:
+        if done == 6:
+            raise Killed
+
+    run = Run.create(tmp_path / "broken", record)
+    broken = learner(schedule)
+    with pytest.raises(Killed):
+        fit(broken, broken.batches, 3, run, progress=kill)
+    again = learner(schedule)
+    fit(again, again.batches, 3, run)
+    for name, value in whole.kernel.weights().items():
+        assert torch.equal(value, again.kernel.weights()[name]), name
+    assert whole.best_loss == again.best_loss
+    assert all(torch.equal(value, again.best[name]) for name, value in whole.best.items())
+
+
+def test_held_out_data_sets_share_nothing_with_what_is_learned_from() -> None:
+    one = learner()
+    learnt, held = set(one.experience.data[one.rows].tolist()), set(one.experience.data[one.held].tolist())
+    assert held
+    assert learnt
+    assert not learnt & held
+    assert learnt | held == set(range(5))
+
+
+def test_published_rows_are_never_learned_from_and_change_nothing() -> None:
+    told = experience()
+    marked = told.published.copy()
+    marked[::9] = True
+    made, shelf = kernel()
+    one = MetaLearner(made, replace(told, published=marked), shelf, TINY)
+    assert not set(np.flatnonzero(marked)) & set(one.rows.tolist())
+    assert not (one.held & marked).any()
+    spoilt = told.values.copy()
+    spoilt[marked] = 0.01
+    made, _ = kernel()
+    other = MetaLearner(made, replace(told, published=marked, values=spoilt), shelf, TINY)
+    rows = next(one.batches.epoch(0))
+    one.step(rows, 0)
+    other.step(rows, 0)
+    assert all(torch.equal(p, q) for p, q in zip(one.moved, other.moved, strict=True))
+    assert one.standardiser == other.standardiser
+
+
+def test_data_sets_with_opposite_rankings_are_told_apart_and_their_order_counts() -> None:
+    """Of a synthetic history in which convolutions help on some data sets and harm on others."""
+    schedule = Schedule(optimizer="adam", epochs=6, steps=25, batch=64, lr=5e-3)
+    told = experience(rows=200)
+    made, shelf = kernel()
+    real = MetaLearner(made, told, shelf, schedule)
+    made, _ = kernel()
+    permuted = replace(told, data=np.random.default_rng(0).permutation(told.data))
+    shuffled = MetaLearner(made, permuted, shelf, schedule)
+    rng = np.random.default_rng(1)
+    split = rng.permutation(len(told))
+    given, asked = split[:150], np.isin(np.arange(len(told)), split[150:])
+    for one in (real, shuffled):
+        one.rows = np.setdiff1d(given, np.flatnonzero(one.held))
+        step = 0
+        for epoch in range(schedule.epochs):
+            for rows in one.batches.epoch(epoch):
+                one.step(rows, step)
+                step += 1
+    right, wrong = (one.predicted(asked, given) for one in (real, shuffled))
+    assert right["nlpd"] < wrong["nlpd"] - 0.3
+    assert right["pearson"] > 0.75
+    many, none = (3, 3, 3, 3, 3, 3), (4, 1, 1, 1, 1, 4)
+    made = real.kernel
+    with torch.no_grad():
+        psi = made.psi(made.networks.read([many, none]))
+        for at, sign in ((0, 1.0), (1, -1.0)):
+            phi, told_of = made.phi(shelf, [at]).expand(2, -1), real.told[[at, at]]
+            mean, _ = real.given(given).moments(made.rows([many, none], psi, phi, told_of))
+            assert (mean[0] - mean[1]) * sign > 0
+
+
+def test_a_loss_that_is_no_number_stops_the_training() -> None:
+    one = learner()
+    nn.init.constant_(one.kernel.encoder.fusion.layers[0].weight, math.nan)  # type: ignore[arg-type]
+    with pytest.raises((Diverged, ArithmeticError)):
+        one.step(next(one.batches.epoch(0)), 0)
+
+
+@pytest.mark.parametrize("encoding", ["canonical", "paper", "one-hot"])
+def test_every_encoding_learns(encoding: str) -> None:
+    one = learner(replace(TINY, optimizer="adam"), Build("tiny", encoding=encoding))  # type: ignore[arg-type]
+    first = one.step(next(one.batches.epoch(0)), 0)["loss"]
+    for _ in range(15):
+        last = one.step(next(one.batches.epoch(0)), 0)["loss"]
+    assert last < first
+    assert set(one.end_epoch(0)) == {"val_pearson", "val_nlpd", "val_covered"}
+
+
+def test_without_data_sets_all_are_alike() -> None:
+    made, shelf = kernel(Build("tiny", datasets=False))
+    psi = torch.randn(1, 8)
+    phi = made.phi(shelf, [0, 1])
+    told = made.told(shelf.means)
+    one, other = (made.rows([(0,) * 6], psi, phi[at : at + 1], told[at : at + 1]) for at in range(2))
+    assert torch.equal(made.process.kernel(one, one).to_dense(), made.process.kernel(one, other).to_dense())
