@@ -18,7 +18,8 @@ from nas_suite import bayes, pipeline, rivals, tables
 from nas_suite.errors import BadInput, Interrupted
 from nas_suite.importers import nb201
 from nas_suite.pipeline import comparing
-from nas_suite.pipeline.comparing import CURVES, Contest
+from nas_suite.pipeline.comparing import CURVES
+from nas_suite.pipeline.contest import DESIGN, Contest
 from nas_suite.pipeline.tabled import tabled
 from nas_suite.run import JOBS, Run, run_at
 from nas_suite.search import Fixed, Random, Region, Searcher
@@ -142,7 +143,7 @@ def test_one_worker_and_two_come_to_the_same() -> None:
 
 def test_all_searchers_of_a_seed_begin_with_one_design() -> None:
     own, same = pipeline.compare(S4), pipeline.compare(replace(S4, same_init=True))
-    begin = {(line["searcher"], line["seed"]): line["rows"][: comparing.DESIGN] for line in lines(same)}
+    begin = {(line["searcher"], line["seed"]): line["rows"][:DESIGN] for line in lines(same)}
     for seed in range(3):
         assert begin["random", seed] == begin["evolution", seed]
     assert len({tuple(rows) for rows in begin.values()}) == 3
@@ -155,7 +156,7 @@ def test_all_searchers_of_a_seed_begin_with_one_design() -> None:
 
 
 def test_a_design_is_as_large_as_that_of_bayesian_optimisation() -> None:
-    assert comparing.DESIGN == bayes.INITIAL
+    assert DESIGN == bayes.INITIAL
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import typer
 
 from nas_suite.cli.answer import answer, note
 from nas_suite.cli.bench import complete_bench, offered
-from nas_suite.cli.common import Json, Out, example, starting
+from nas_suite.cli.common import Json, Out, complete_run, example, starting
 from nas_suite.cli.comparisons import of_comparison
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import brief, following
@@ -16,6 +16,7 @@ from nas_suite.errors import BadInput
 EXAMPLES = example(
     "nas compare random evolution --bench s4-digits --budget 20",
     "nas compare gp-ei random evolution bananas --bench nb201 --dataset cifar100 --seeds 8 --workers 2",
+    "nas compare tnas gp-ei tnas:no-meta --bench nb201 --checkpoint tnas_nasbench201-1 --same-init",
     "nas compare gp-ei gp-ucb nasbowl --bench nb201 --same-init --feedback test --spellings",
 )
 
@@ -31,7 +32,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="SEARCHER...",
-            help="random, evolution, local-search, gp-ei, gp-ucb, bananas, nasbowl; differences are told from the first.",
+            help="tnas, random, evolution, local-search, gp-ei, gp-ucb, bananas, nasbowl, metad2a; ablations tnas:no-dataset, "
+            "tnas:no-graph, tnas:no-meta, tnas:random-init. Differences are told from the first.",
             autocompletion=complete_searcher,
         ),
     ],
@@ -47,8 +49,20 @@ def compare(
         bool, typer.Option("--same-init", help="Give all searchers of a seed one initial design of 5 networks.")
     ] = False,
     init: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The networks that every search begins with, an architecture a line."),
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="The networks that every search begins with, an architecture a line; or paper: the best of the checkpoint's "
+            "history, as published.",
+        ),
+    ] = "",
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CKPT",
+            help="What tnas and its kin have learned: a run of `nas meta-train`; SEARCHER=CKPT for one of them. Repeatable.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     feedback: Annotated[
         Literal["val", "test"],
@@ -70,10 +84,14 @@ def compare(
 ) -> None:
     """Say how soon searchers find the best networks of a benchmark: regret and rank over evaluations with their intervals."""
     from nas_suite import pipeline
+    from nas_suite.pipeline.learning import checkpoints
 
     names = tuple(dict.fromkeys(searchers))
-    begin = networks_of(init) if init is not None else ()
-    asked = pipeline.Contest(bench, names, dataset, budget, seeds, seed, feedback, same_init, begin, spellings, workers)
+    begin = (init,) if init == "paper" else networks_of(Path(init)) if init else ()
+    learned = checkpoints(checkpoint or (), names)
+    asked = pipeline.Contest(
+        bench, names, dataset, budget, seeds, seed, feedback, same_init, begin, spellings, workers, learned
+    )
     pipeline.check_contest(asked)  # before anything is downloaded
     offered(bench)
     with watching(f"compare on {bench}", "searches") as progress:

@@ -8,8 +8,9 @@ from torch import nn
 from nas_suite.artefact import load_network, whole_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
-from nas_suite.pipeline.comparing import Contest, compare, resume_comparing
-from nas_suite.pipeline.comparing import check as check_contest
+from nas_suite.pipeline.comparing import compare, resume_comparing
+from nas_suite.pipeline.contest import Contest
+from nas_suite.pipeline.contest import check as check_contest
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making

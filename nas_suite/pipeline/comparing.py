@@ -2,86 +2,28 @@
 
 import contextlib
 import json
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from nas_suite.disk import finite
 from nas_suite.engine import Progress, Signals, silent
-from nas_suite.errors import BadInput, suggest
-from nas_suite.pipeline import regret
-from nas_suite.pipeline.field import bench
+from nas_suite.errors import BadInput
+from nas_suite.pipeline import learning, regret
+from nas_suite.pipeline.contest import DESIGN, PAPER, Arena, Contest, contest, opened, published, stood_on
 from nas_suite.pipeline.setting import environment, work
-from nas_suite.pipeline.tabled import Tabled, tabled
 from nas_suite.plan import Plan
 from nas_suite.run import JOBS, Run
-from nas_suite.search import Region, Searcher
-from nas_suite.space import Arch
-from nas_suite.tables import ARCHS, SPLITS, Column, Table
 from nas_suite.words import plural
 from nas_suite.workers import Done, evaluate, unchecked
 
-Feedback = Literal["val", "test"]
 CURVES = "curves.json"
-DESIGN = 5  # networks of an initial design (bayes.INITIAL, which a test holds against it)
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Who searches what, as a record keeps it. `init` are the networks that all searches begin with; where there are none and
-    `same_init`, a random design a seed."""
-
-    bench: str
-    searchers: tuple[str, ...]
-    dataset: str = ""
-    budget: int = 100
-    seeds: int = 8
-    seed: int = 0
-    feedback: Feedback = "val"
-    same_init: bool = False
-    init: tuple[str, ...] = ()
-    spellings: bool = False
-    workers: int = 1
-
-    @property
-    def together(self) -> bool:
-        """Whether all searchers of a seed begin with the same networks."""
-        return self.same_init or bool(self.init)
-
-    @property
-    def design(self) -> int:
-        """How many networks a search begins with."""
-        return len(self.init) or DESIGN
-
-
-@dataclass(frozen=True)
-class Arena:
-    """A benchmark as a searcher meets it: its candidates, and what it is told of each. The metric that is judged stays closed
-    until all searches are over."""
-
-    table: Table
-    feedback: Column
-    judged: Column
-    space: Tabled
-    region: Region
-    values: np.ndarray
-    given: Sequence[Arch] = ()
-
-    def design(self, seed: int) -> list[Arch]:
-        """The initial design that all searchers of a seed are given."""
-        return list(self.given) or self.region.samples(DESIGN, random.Random(f"{seed} design"), set())
-
-    def searcher(self, name: str, seed: int, first: Sequence[Arch] | None) -> Searcher:
-        from nas_suite.rivals import rival  # gpytorch and botorch, which no other work of a pipeline needs
-
-        return rival(name, self.region, seed, first)
 
 
 @dataclass(frozen=True)
@@ -96,6 +38,9 @@ class Job:
 def compare(asked: Contest, out: Path | None = None, progress: Progress = silent) -> Run:
     """Compares searchers on a benchmark; returns the run."""
     arena = opened(asked)
+    if asked.init == (PAPER,):
+        asked = replace(asked, init=published(arena))
+        arena = opened(asked)
     for name in asked.searchers:
         arena.searcher(name, asked.seed, None)  # what it lacks is told before a run is made
     table = arena.table
@@ -104,7 +49,7 @@ def compare(asked: Contest, out: Path | None = None, progress: Progress = silent
     plan = Plan(method="", space=table.space, data=data, settings={"space": table.settings}, seed=asked.seed)
     record = {
         "schema": 1, "kind": "compare", "status": "running", "created": now, "plan": plan.record(), **asdict(asked),
-        "dataset": data, "ground": stood_on(arena), "environment": environment(),
+        "dataset": data, "ground": stood_on(arena, asked), "environment": environment(),
     }  # fmt: skip
     run = Run.create(out, record) if out is not None else Run.numbered(f"compare_{table.name}", record)
     return continue_comparing(run, arena, progress)
@@ -112,68 +57,12 @@ def compare(asked: Contest, out: Path | None = None, progress: Progress = silent
 
 def resume_comparing(run: Run, progress: Progress = silent) -> Run:
     """Goes on with a comparison; BadInput where its benchmark is not what it was."""
-    arena = opened(contest(run))
-    if stood_on(arena) != run.record["ground"]:
-        raise BadInput(f"benchmark {run.record['bench']} has changed since {run.name} began; compare anew")
+    asked = contest(run)
+    arena = opened(asked)
+    if changed := [name for name, sum_ in stood_on(arena, asked).items() if run.record["ground"].get(name) != sum_]:
+        what = f"benchmark {asked.bench}" if changed[0] in arena.table.manifest["files"] else changed[0]
+        raise BadInput(f"{what} has changed since {run.name} began; compare anew")
     return continue_comparing(run, arena, progress)
-
-
-def contest(run: Run) -> Contest:
-    fields = {name: run.record[name] for name in Contest.__dataclass_fields__}
-    return Contest(**{**fields, **{name: tuple(fields[name]) for name in ("searchers", "init")}})
-
-
-def check(asked: Contest) -> None:
-    """BadInput where a searcher or a number is not as it can be, whatever the benchmark."""
-    from nas_suite.rivals import LEARNED, NAMES
-
-    known = list(dict.fromkeys((*NAMES, *LEARNED)))
-    for name in asked.searchers:
-        if name not in known:
-            raise BadInput(f"unknown searcher {name!r}{suggest(name, known, most=40)}")
-    for name, least in (("seeds", 1), ("workers", 1), ("budget", asked.design)):
-        if getattr(asked, name) < least:
-            why = ", the networks of an initial design" if name == "budget" else ""
-            raise BadInput(f"--{name} {getattr(asked, name)} is too few: at least {least}{why}")
-
-
-def opened(asked: Contest) -> Arena:
-    check(asked)
-    table = bench(asked.bench)
-    feedback, judged = columns(table, asked)
-    space = tabled(table, feedback.name, asked.spellings)
-    if asked.budget > space.size():
-        raise BadInput(
-            f"--budget {asked.budget} is more than the {plural(space.size(), 'network')} of {table.name}: give no more"
-        )
-    values = table.means(feedback.name)[list(space.rows.values())]
-    given = list(dict.fromkeys(space.canonical(space.parse(text)) or () for text in asked.init))
-    return Arena(table, feedback, judged, space, Region(space), values, given)
-
-
-def columns(table: Table, asked: Contest) -> tuple[Column, Column]:
-    """The accuracies that searchers are told, and that they are judged by: of one data set, after the most epochs."""
-    found = [column for column in table.columns.values() if column.split]
-    known = list(dict.fromkeys(column.data for column in found))
-    if not known:
-        raise BadInput(f"{table.name} holds no accuracies, so there is nothing to search for: nas bench info {table.name}")
-    data = asked.dataset or known[0]
-    if data not in known:
-        raise BadInput(f"{table.name} has no data set {data!r}{suggest(data, known)}")
-    by_split: dict[str, Column] = {}
-    for column in sorted((c for c in found if c.data == data), key=lambda c: c.epochs):
-        by_split[column.split] = column
-    if asked.feedback not in by_split:
-        there = [f"--feedback {split}" for split in SPLITS[:2] if split in by_split]
-        remedy = f": {there[0]}" if there else ", nor any other to search by"
-        raise BadInput(f"{table.name} has no {asked.feedback} accuracy on {data}{remedy}")
-    return by_split[asked.feedback], by_split.get("test", by_split[asked.feedback])
-
-
-def stood_on(arena: Arena) -> dict[str, str]:
-    """What a comparison's table must still be when it goes on: the checksums of what it reads."""
-    files = arena.table.manifest["files"]
-    return {name: files[name]["sha256"] for name in (ARCHS, arena.feedback.file, arena.judged.file)}
 
 
 def continue_comparing(run: Run, arena: Arena, progress: Progress) -> Run:
@@ -279,7 +168,7 @@ def judged(run: Run, arena: Arena, asked: Contest, lines: list[dict[str, Any]]) 
     drawn = [regret.curves(ground, o, rank) for o, rank in zip(found, ranks, strict=True)]
     run.put(CURVES, (json.dumps(finite({"searchers": drawn})) + "\n").encode())
     return {
-        **about(arena, asked, ground), "at": at, "notes": notes(asked, lines),
+        **about(arena, asked, ground), "at": at, "notes": notes(arena, asked, lines),
         "searchers": [regret.figures(ground, o, rank, at) for o, rank in zip(found, ranks, strict=True)],
         "differences": regret.differences(found, at) if asked.together else [],
     }  # fmt: skip
@@ -299,9 +188,9 @@ def about(arena: Arena, asked: Contest, ground: regret.Ground) -> dict[str, Any]
     }  # fmt: skip
 
 
-def notes(asked: Contest, lines: list[dict[str, Any]]) -> list[str]:
-    """What figures alone do not say: searches that failed or ended early."""
-    told = []
+def notes(arena: Arena, asked: Contest, lines: list[dict[str, Any]]) -> list[str]:
+    """What figures alone do not say: what was not known of the data, searches that failed or ended early."""
+    told = learning.caution(arena.learned, arena.judged.data)
     for name in asked.searchers:
         own = [line for line in lines if line["searcher"] == name]
         if failed := [line for line in own if not line["rows"]]:
