@@ -26,7 +26,7 @@ def kernel(build: Build | None = None, sets: int = 5, seed: int = 0) -> tuple[De
     shelf = Shelf.of([coded([f"class{(at + k) % 7}" for k in range(3)]) for at in range(sets)])
     torch.manual_seed(seed)
     build = build or Build("tiny")
-    return DeepKernel(build, Networks(SPACE, build.encoding), shelf.means), shelf
+    return DeepKernel(build, Networks(SPACE, build.encoding), 512, shelf.means), shelf
 
 
 def experience(rows: int = 90, sets: int = 5, seed: int = 0) -> Experience:

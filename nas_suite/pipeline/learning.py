@@ -32,7 +32,7 @@ def checkpoints(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 
 def loaded(names: Sequence[str], folders: Mapping[str, str], space_name: str, space: Tabled) -> dict[str, "Learned"]:
-    """What those of these searchers have learned that have a checkpoint. BadInput where it is of another space, or keeps what its
+    """By searcher, what those have learned that have a checkpoint. BadInput where one is of another space, or has what its
     searcher is to do without."""
     from nas_suite.rivals import LEARNED
     from nas_suite.surrogate.learned import Learned

@@ -26,7 +26,7 @@ from nas_suite.spaces import SPACES
 from nas_suite.surrogate.deep import Build, DeepKernel, Networks
 from nas_suite.surrogate.experience import LEAST_ROWS, LEAST_SETS, Experience, Shelf
 from nas_suite.surrogate.learned import Learned
-from nas_suite.surrogate.meta import MetaLearner, Schedule
+from nas_suite.surrogate.meta import CLIP, MetaLearner, Schedule
 from nas_suite.surrogate.standard import Standardiser
 from nas_suite.words import plural
 
@@ -189,7 +189,7 @@ def learner(asked: Asked, found: Gathered) -> MetaLearner | None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(asked.seed)
         build = replace(asked.build, preset=name, datasets=datasets)
-        kernel = DeepKernel(build, Networks(found.space, build.encoding), shelf.means)
+        kernel = DeepKernel(build, Networks(found.space, build.encoding), shelf.classes[0].shape[1], shelf.means)
     return MetaLearner(kernel, found.experience, shelf, asked.schedule, asked.seed)
 
 
@@ -215,7 +215,7 @@ def continue_meta(run: Run, progress: Progress = silent) -> Run:
         trained = learner(asked, found)
         figures: dict[str, Any] = {}
         if trained is None:
-            standardiser = Standardiser.of(found.experience.values)
+            standardiser = Standardiser.of(found.experience.values, CLIP)
         else:
             fit(trained, trained.batches, asked.schedule.epochs, run, asked.seed, progress)
             trained.finish()

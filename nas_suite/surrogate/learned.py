@@ -19,7 +19,7 @@ from nas_suite.encoders.banks import Bank
 from nas_suite.errors import BadInput
 from nas_suite.space import Arch, SearchSpace
 from nas_suite.surrogate.deep import Build, DeepKernel, Networks
-from nas_suite.surrogate.experience import Experience, Shelf
+from nas_suite.surrogate.experience import Experience, Shelf, membership
 from nas_suite.surrogate.gp import Posterior
 from nas_suite.surrogate.meta import thinned
 from nas_suite.surrogate.standard import Standardiser
@@ -49,6 +49,9 @@ class Learned:
     kernel: DeepKernel | None
     means: Float[Tensor, "d f"]
     phi: Float[Tensor, "d k"]
+    features: int = 0
+    classes: tuple[str, ...] = ()
+    """That have codes."""
 
     @classmethod
     def of(
@@ -60,7 +63,9 @@ class Learned:
         with torch.no_grad():
             sets = range(len(experience.names))
             phi = kernel.phi(shelf, sets) if shelf is not None and kernel is not None else nothing
-        return cls(space_name, space, experience, standardiser, extractor, metric, unit, goal, kernel, means, phi)
+        width, classes = (0, ()) if shelf is None else (shelf.classes[0].shape[1], shelf.names)
+        facts = (metric, unit, goal, kernel, means, phi, width, classes)
+        return cls(space_name, space, experience, standardiser, extractor, *facts)
 
     def save(self, folder: Path, more: Mapping[str, Any]) -> dict[str, str]:
         """Two files, no pickle among them; returns their checksums by name. `more` is told in the JSON beside what it needs."""
@@ -73,7 +78,7 @@ class Learned:
         about = {
             "schema": SCHEMA,
             "space": {"name": self.space_name, "variables": len(self.space.variables)},
-            "extractor": self.extractor,
+            "extractor": self.extractor, "features": self.features, "classes": list(self.classes),
             "standardiser": {name: finite(value) for name, value in asdict(self.standardiser).items()},
             "metric": self.metric, "unit": self.unit, "goal": self.goal,
             "build": asdict(self.kernel.build) if self.kernel is not None else None,
@@ -108,11 +113,12 @@ class Learned:
         kernel = None
         if about["build"] is not None:
             build = Build(**about["build"])
-            kernel = DeepKernel(build, Networks(space, build.encoding), tensors["means"])
+            kernel = DeepKernel(build, Networks(space, build.encoding), about["features"], tensors["means"])
             kernel.take({k.removeprefix("kernel."): v for k, v in tensors.items() if k.startswith("kernel.")})
         standard = {name: -np.inf if value is None else value for name, value in about["standardiser"].items()}
         facts = (about["extractor"], about["metric"], about["unit"], about["goal"])
-        return cls(space_name, space, rows, Standardiser(**standard), *facts, kernel, tensors["means"], tensors["phi"])
+        seen = (kernel, tensors["means"], tensors["phi"], about["features"], tuple(about["classes"]))
+        return cls(space_name, space, rows, Standardiser(**standard), *facts, *seen)
 
     def check(self, bank: Bank) -> None:
         """BadInput where a data set's features were made by another extractor."""
@@ -164,8 +170,9 @@ class Remembered:
         if bank is None:
             return self.kernel.neutral, torch.zeros_like(self.kernel.centre)
         self.learned.check(bank)
-        shelf = Shelf.of([bank])
-        return self.kernel.phi(shelf, [0])[0], self.kernel.told(shelf.means)[0]
+        shelf, known = Shelf.of([bank]), self.learned.classes
+        means = membership(known, bank.names)[None] if known else shelf.means
+        return self.kernel.phi(shelf, [0])[0], self.kernel.told(means)[0]
 
     @cached_property
     def few(self) -> Posterior:

@@ -17,6 +17,7 @@ from nas_suite.surrogate.experience import Experience, Shelf
 from nas_suite.surrogate.gp import Posterior, dense
 from nas_suite.surrogate.standard import Standardiser
 
+CLIP = -4.0  # standard deviations: of a history that is learned from, how bad a bad network is says more than in a search
 SETTLED, SETTLING = 1500, 25  # evaluations that hyper-parameters are settled on, and steps of L-BFGS
 MOST_GIVEN = 5000  # evaluations that predictions are conditioned on: their exact covariance is inverted
 
@@ -38,7 +39,7 @@ class Schedule:
     reach: float = 1.0
     lr: float = 1e-3
     batch: int = 256
-    weight_decay: float = 2.0  # decoupled (AdamW): of the encoders alone, by lr times that a step
+    weight_decay: float = 0.1  # decoupled (AdamW): of the encoders alone, by lr times that a step
     clip: float = 1.0
     val_share: float = 0.15
 
@@ -81,7 +82,7 @@ class MetaLearner(Learner):
         self.kernel, self.experience, self.shelf, self.schedule, self.seed = kernel, experience, shelf, schedule, seed
         self.held = experience.held_out(schedule.val_share, seed)
         self.rows = np.flatnonzero(~self.held & ~experience.published)
-        self.standardiser = Standardiser.of(experience.values[self.rows])
+        self.standardiser = Standardiser.of(experience.values[self.rows], CLIP)
         self.y = torch.from_numpy(self.standardiser.to(experience.values))
         self.read = kernel.networks.read(experience.archs)
         self.told = kernel.told(shelf.means)
