@@ -110,7 +110,12 @@ class Run:
                     break
                 except FileExistsError:
                     number += 1
-        return cls.create(root / f"{stem}-{number}", record)
+        try:
+            return cls.create(root / f"{stem}-{number}", record)
+        except BadInput:
+            with contextlib.suppress(OSError):
+                (root / f"{stem}-{number}").rmdir()  # where nothing could be written the number stays free
+            raise
 
     @classmethod
     def open(cls, path: Path) -> "Run":

@@ -7,7 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from nas_suite.data import DATA
-from nas_suite.plan import FIT
+from nas_suite.methods import METHODS
+from nas_suite.plan import FIT, Plan, compose, recipes
 from nas_suite.registry import defaults
 from nas_suite.report.compared import Compared, Contender, soon
 from nas_suite.report.drawing import caption, drawing
@@ -22,6 +23,7 @@ from nas_suite.words import plural
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
 BY_NO_METHOD = ("rank", "table", "compare")
+FITTING = {("space", name) for name in FIT}
 
 
 @dataclass(frozen=True)
@@ -160,15 +162,31 @@ def of_ranking(ranked: Ranked, told: Story) -> Headline:
 
 
 def training(run: Run) -> str:
-    """The command that trains a supernet to be ranked; nothing where the benchmark's space has none or is not at hand."""
+    """The command that trains a supernet to be ranked, on the data and in the space that made the benchmark; nothing where that
+    space has none or is not at hand."""
     plan, space = run.record["plan"], space_of(run)
     if not isinstance(space, SupernetSpace):
         return ""
-    usual = {name: plain(value) for name, value in defaults(type(space)).items()}
-    said = {name: plain(value) for name, value in plan["settings"]["space"].items() if name not in FIT}
-    sets = [f" --set {quoted(f'space.{k}={v}'.replace(', ', ','))}" for k, v in said.items() if v != usual.get(k)]
-    data = f" --data {plan['data']}" if plan["data"] in DATA.names() else ""
-    return f"nas train-supernet mixpath --space {plan['space']}{data}{''.join(sets)}"
+    start, classes = beginning(plan), {"space": type(space)}
+    words = [f"--recipe {start.recipe}"] if start.recipe else [f"--space {plan['space']}"]
+    if plan["data"] in DATA.names():
+        classes["data"] = DATA.load(plan["data"])
+        words += [] if start.recipe else [f"--data {plan['data']}"]
+    for part, cls in classes.items():
+        usual = {name: plain(value) for name, value in {**defaults(cls), **start.part(part)}.items()}
+        said = {name: plain(value) for name, value in plan["settings"].get(part, {}).items() if value is not None}
+        other = {name: value for name, value in said.items() if value != usual.get(name) and (part, name) not in FITTING}
+        words += [f"--set {quoted(f'{part}.{name}={value}'.replace(', ', ','))}" for name, value in other.items()]
+    return " ".join([f"nas train-supernet {start.method}", *words])
+
+
+def beginning(plan: Mapping[str, Any]) -> Plan:
+    """The recipe of a benchmark, where it trains a supernet of this space on these data; else a plan without settings."""
+    if plan.get("recipe") in [r.name for r in recipes()]:
+        found = compose(Plan(), plan["recipe"])
+        if (found.space, found.data) == (plan["space"], plan["data"]) and not METHODS.load(found.method).derives:
+            return found
+    return Plan()
 
 
 def verdict(ranked: Ranked, lead: Judged | None, base: Judged | None) -> str:
