@@ -1,88 +1,49 @@
-"""A step of Bayesian optimisation over all 15,625 cells of NAS-Bench-201 with 100 observations, on this processor.
+"""Encoding all 15,625 cells of NAS-Bench-201: in batches, each distinct graph once, against one graph after the other.
 
-    python benchmarks/speed_tnas.py [--observed 100] [--repeats 5] [--threads 1]
+    python benchmarks/speed_tnas.py [--preset fast] [--sample 300]
 
-A step conditions the process on what was observed, scores every candidate by LogEI and chooses the best; with `refit` it
-first fits the hyper-parameters. Straightforward is BoTorch's own way with the same process and the same chunks: a
-SingleTaskGP, asked for one-point batches by its acquisition function; the scores must be equal. The seconds are the medians of
-`--repeats` runs, by the clock and of the processor; the accuracies are made up, a sum over edges and noise.
+One by one a sample is encoded, and its seconds are scaled up to all. Both sides read graphs that are made beforehand, by true
+data flow (`canonical`) and as published (`paper`); their vectors must agree. One thread.
 """
 
 import argparse
-import itertools
 import time
-from collections.abc import Callable
 
-import numpy as np
 import torch
-from botorch.acquisition.analytic import LogExpectedImprovement
-from botorch.models import SingleTaskGP
-from torch import Tensor
 
+from nas_suite.edgecells import spellings
+from nas_suite.encoders.graphs import GraphBatch, GraphEncoder
+from nas_suite.encoders.joint import PRESETS
+from nas_suite.graph import Graph
 from nas_suite.spaces.nasbench201 import NasBench201
-from nas_suite.surrogate.acquisition import CHUNK, Acquisition, leaders
-from nas_suite.surrogate.features import OneHot
-from nas_suite.surrogate.gp import GP
-
-SPACE = NasBench201()
-CELLS = tuple(itertools.product(range(5), repeat=6))
 
 
-def taken(work: Callable[[], object], repeats: int) -> str:
-    """The median seconds of a run, the first of which is left out."""
-    times = []
-    for _ in range(repeats + 1):
-        wall, processor = time.perf_counter(), time.process_time()
-        work()
-        times.append((time.perf_counter() - wall, time.process_time() - processor))
-    wall, processor = np.median(times[1:], axis=0)
-    return f"{wall * 1e3:7.0f} ms by the clock, {processor * 1e3:7.0f} ms of the processor"
-
-
-def step(model: GP, archs: list, values: np.ndarray) -> Tensor:
-    model.fit(archs, values)
-    best = float(model.posterior(archs)[0].max())
-    scores = Acquisition(model, "logei", best).scores(CELLS)
-    leaders(scores)
-    return scores
-
-
-def straightforward(model: GP, archs: list, values: np.ndarray) -> Tensor:
-    """With the process that `model` was last given."""
-    process = model.best
-    y = torch.from_numpy(model.standardiser.to(values))
-    theirs = SingleTaskGP(
-        model.features(archs),
-        y[:, None],
-        likelihood=process.likelihood,
-        covar_module=process.kernel,
-        mean_module=process.mean,
-        outcome_transform=None,
-    ).eval()
-    best = model.posterior(archs)[0].max()
-    z = OneHot(SPACE)(CELLS)[:, None]
+def measured(name: str, model: GraphEncoder, graphs: list[Graph], sample: int) -> str:
+    started = time.perf_counter()
+    vectors = model.encode(graphs)
+    batched = time.perf_counter() - started
+    step = len(graphs) // sample
+    started = time.perf_counter()
     with torch.no_grad():
-        rule = LogExpectedImprovement(theirs, best)
-        return torch.cat([rule(z[at : at + CHUNK]) for at in range(0, len(z), CHUNK)])
+        singly = torch.cat([model(GraphBatch.of([graph], model.types)) for graph in graphs[::step]])
+    loop = (time.perf_counter() - started) * len(graphs) / len(singly)
+    apart = (vectors[::step] - singly).abs().max().item()
+    assert apart < 1e-5, apart
+    return f"{name}: {batched:.2f} s batched, {loop:.1f} s one by one, {loop / batched:.1f} times; at most {apart:.0e} apart"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name, default in (("observed", 100), ("repeats", 5), ("threads", 1)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    rng = np.random.default_rng(0)
-    archs = [CELLS[at] for at in rng.choice(len(CELLS), given.observed, replace=False)]
-    weights = rng.normal(size=(6, 5))
-    values = np.array([90 + weights[range(6), arch].sum() for arch in archs]) + 0.3 * rng.normal(size=given.observed)
-    fixed, refitted = GP(OneHot(SPACE), fixed=True), GP(OneHot(SPACE))
-    print(f"{len(CELLS):,} candidates, {given.observed} observations, threads: {given.threads}")
-    gap = (step(fixed, archs, values) - straightforward(fixed, archs, values)).abs().max().item()
-    print(f"hyper-parameters fixed  {taken(lambda: step(fixed, archs, values), given.repeats)}")
-    print(f"with refit              {taken(lambda: step(refitted, archs, values), given.repeats)}")
-    print(f"straightforward, fixed  {taken(lambda: straightforward(fixed, archs, values), given.repeats)}")
-    print(f"scores differ by at most {gap:.1e}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="fast")
+    parser.add_argument("--sample", type=int, default=300)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    space, size = NasBench201(), PRESETS[asked.preset]
+    cells = list(spellings())
+    for name, told, ids in (("canonical", space.graph, 0), ("paper", space.spelt_graph, space.most_nodes)):
+        model = GraphEncoder(len(space.node_types), size.hidden, size.said, ids)
+        print(measured(name, model, [told(cell) for cell in cells], asked.sample))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Bayes(Searcher):
             scores = rule.scores(archs, asked)[open_]
             chosen = open_.pop(rng.choice(leaders(scores)))
             asked.append(archs[chosen])
-        return asked
+        return asked or self.region.samples(1, rng, set(self.told))
 
     def looked_at(self, rule: Acquisition, rng: random.Random) -> tuple[Arch, ...]:
         """The candidates of a region that is too large to go through."""

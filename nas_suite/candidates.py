@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from nas_suite.search import Region, mutated
@@ -10,7 +10,8 @@ from nas_suite.space import Arch
 
 ENUMERABLE = 50_000  # networks, at most, that are all scored at each step
 SPELLINGS = 10**6  # that are gone through to find them
-BEST, STEPS, PAIRS = 10, 100, 200  # architectures to start from, mutations of each, and crossovers of them
+BEST, STEPS, PAIRS = 10, 40, 100  # architectures to start from, mutations of each, and crossovers of them
+NEAR = 200  # neighbours, at most, that are all looked at
 CLIMBERS, CLIMB = 3, 20  # candidates that climb, and their steps at most
 
 
@@ -20,8 +21,9 @@ class Candidates:
     beside those near the best."""
 
     region: Region
-    drawn: int = 1000
+    drawn: int = 500
     everything: bool = True
+    known: dict[Arch, bool] = field(default_factory=dict)  # whether an architecture is in the region, of those asked about
 
     @cached_property
     def all(self) -> tuple[Arch, ...]:
@@ -35,7 +37,7 @@ class Candidates:
         """Random architectures, one- and two-step mutations of the best, and crossovers of them: all of the region, distinct,
         none of `without`."""
         space = self.region.space
-        found = dict.fromkeys(self.region.samples(self.drawn, rng, set(without)))
+        found = dict.fromkeys(self.region.sample(rng) for _ in range(self.drawn))
         for parent in best[:BEST]:
             found.update(dict.fromkeys(self.neighbours(parent, rng)))
             twice = (mutated(space, mutated(space, parent, rng), rng) for _ in range(STEPS))
@@ -49,14 +51,20 @@ class Candidates:
     def neighbours(self, arch: Arch, rng: random.Random) -> list[Arch]:
         """The architectures of the region one step away; a sample where there are many."""
         space = self.region.space
-        if sum(len(options) - 1 for options in space.searched) <= 2 * STEPS:
-            return [near for near in space.neighbours(arch) if self.region.excess(near) == 0]
+        if sum(len(options) - 1 for options in space.searched) <= NEAR:
+            return [near for near in space.neighbours(arch) if self.holds(near)]
         return self.inside(mutated(space, arch, rng) for _ in range(STEPS))
 
     def inside(self, spelt: Iterable[Arch]) -> list[Arch]:
         """Of spellings those that are networks of the region, canonical."""
         canonical = (self.region.space.canonical(arch) for arch in spelt)
-        return [arch for arch in canonical if arch is not None and self.region.excess(arch) == 0]
+        return [arch for arch in canonical if arch is not None and self.holds(arch)]
+
+    def holds(self, arch: Arch) -> bool:
+        """Whether a canonical architecture is in the region."""
+        if arch not in self.known:
+            self.known[arch] = self.region.excess(arch) == 0
+        return self.known[arch]
 
     def climbed(
         self,

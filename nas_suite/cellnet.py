@@ -132,7 +132,7 @@ def pool_block(channels: int, side: int) -> Block:
 
 def classifier(c_in: int, classes: int) -> nn.Module:
     """Global average pool and linear layer."""
-    return nn.Sequential(GlobalPool(), nn.Flatten(), nn.Linear(c_in, classes))
+    return nn.Sequential(GlobalPool(), nn.Dropout(0.0), nn.Linear(c_in, classes))
 
 
 class CellNetwork(nn.Sequential):

@@ -230,6 +230,12 @@ def scaled(channels: int, width: float) -> int:
     return max(8, int(channels * width / 8 + 0.5) * 8)
 
 
+def divisible(channels: float | int) -> int:
+    """To the nearest multiple of 8, at least 8, but not below nine tenths: MobileNet's rounding (Sandler et al. 2018)."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near if near >= 0.9 * channels else near + 8
+
+
 def check_kernels(kernels: Sequence[int], m: int = 1) -> None:
     """ValueError unless the kernels are ascending, odd and at most 9, and m of them can be chosen."""
     if not kernels or list(kernels) != sorted(set(kernels)) or not set(kernels) <= {1, 3, 5, 7, 9}:

@@ -2,33 +2,33 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas_suite.chain import Site
+from nas_suite.chain import Site, divisible
 from nas_suite.depthwise import DepthwiseConv2d, depthwise
 from nas_suite.layers import ACTIVATIONS, DropPath, PointwiseConv2d, SqueezeExcite, conv_bn, pointwise, unbiased
 from nas_suite.space import Block, ElasticSupernet, Path, Stage
-from nas_suite.supernet import mix
+from nas_suite.supernet import Residual, mix
 
 JOINED = 1 << 22  # numbers that joined features may be; more leave the caches before they are read (benchmarks/LOG.md)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Residual):
     """1×1 expansion to `width` channels (0: none), depthwise convolution, squeeze-excite with `hidden` channels (0: none), 1×1
-    projection without activation; identity where shapes allow."""
+    projection without activation; identity where shapes allow. A `hard` squeeze-excite is MobileNetV3's: ReLU, hard sigmoid."""
 
-    def __init__(self, site: Site, kernel: int, width: int, hidden: int) -> None:
+    def __init__(self, site: Site, kernel: int, width: int, hidden: int, hard: bool = False) -> None:
         super().__init__()
         inner = width or site.c_in
         self.residual = site.residual
         self.expand = conv_bn(site.c_in, inner, act=site.act) if width else nn.Identity()
         self.filter = conv_bn(inner, inner, kernel, site.stride, site.act, groups=inner)
-        self.excite = SqueezeExcite(inner, hidden, site.act) if hidden else nn.Identity()
+        self.excite = SqueezeExcite(inner, hidden, "relu" if hard else site.act, hard) if hidden else nn.Identity()
         self.project = conv_bn(inner, site.c_out)
         self.drop = DropPath()
 
@@ -36,13 +36,37 @@ class Bottleneck(nn.Module):
         y = self.project(self.excite(self.filter(self.expand(x))))
         return x + self.drop(y) if self.residual else y
 
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        return [self.project[1]]  # type: ignore[list-item]
+
+    @property
+    def convolutions(self) -> "Convolutions":
+        """Not of one without expansion."""
+        return self.expand[0], self.filter[0], self.project[0]  # type: ignore[return-value,index]
+
 
 @cache
 def bottleneck(site: Site, kernel: int, width: int, hidden: int) -> Block:
     """A stand-alone bottleneck; its family is all that its width leaves open."""
-    family = f"mb_i{site.c_in}_o{site.c_out}_k{kernel}_s{site.stride}_r{site.side}_se{hidden}_{site.act}"
-    build = partial(Bottleneck, site, kernel, width, hidden)
+    return _block(site, kernel, width, str(hidden), partial(Bottleneck, site, kernel, width, hidden))
+
+
+@cache
+def quarter_bottleneck(site: Site, kernel: int, width: int) -> Block:
+    """A stand-alone bottleneck whose squeeze-excite is MobileNetV3's, with a quarter of the width inside."""
+    return _block(site, kernel, width, "w4", partial(Bottleneck, site, kernel, width, divisible(width // 4), hard=True))
+
+
+def _block(site: Site, kernel: int, width: int, excite: str, build: Callable[[], nn.Module]) -> Block:
+    family = f"mb_i{site.c_in}_o{site.c_out}_k{kernel}_s{site.stride}_r{site.side}_se{excite}_{site.act}"
     return Block(f"{family}_w{width}", (site.c_in, site.side, site.side), build, family, width)
+
+
+def separable_bottleneck(site: Site, hidden: int = 0) -> Block:
+    """A stand-alone 3×3 bottleneck without expansion."""
+    shape = f"i{site.c_in}_o{site.c_out}_k3_s{site.stride}_r{site.side}"
+    build = partial(Bottleneck, site, 3, 0, hidden)
+    return Block(f"separable_{shape}_se{hidden}_{site.act}", (site.c_in, site.side, site.side), build)
 
 
 class ElasticOperation(nn.Module):
@@ -197,11 +221,7 @@ class StagedSupernet(ElasticSupernet):
         for number, stage in enumerate(self.layout):
             choices = ((at, operations[at], widths[at]) for at in stage)
             runs = [Stage(key(at, op, row), partial(self.blocks[at], operation=op, widths=row)) for at, op, row in choices]
-            depth = depths[number]
-            if isinstance(depth, int):
-                stages += runs[: depth + 1]
-            else:
-                stages.append(Stage((depth, *(run.key for run in runs)), partial(sink, runs=runs, weights=depth)))
+            stages += until(depths[number], runs)
         return [*stages, Stage("head", self.head)]
 
     def active(self, path: Path) -> Iterator[tuple[nn.Parameter, tuple[slice, ...]]]:
@@ -224,22 +244,26 @@ class StagedSupernet(ElasticSupernet):
 
     def align(self) -> None:
         for block in self.blocks:
-            align(block.operations)
+            align((operation.expand, operation.filter, operation.project) for operation in block.operations)
+
+
+Convolutions: TypeAlias = tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]
+"""Of an inverted bottleneck: expansion, depthwise convolution, projection."""
 
 
 @torch.no_grad()
-def align(operations: Iterable[Any]) -> None:
-    """Gives operations, of `expand`, `filter` and `project` each, the weights of the widest of those with the smallest kernels:
-    narrower ones its first channels, larger kernels its kernels within zeros."""
-    kernels = {operation: operation.filter.weight.shape[-1] for operation in operations}
+def align(bottlenecks: Iterable[Convolutions]) -> None:
+    """Gives bottlenecks the weights of the widest of those with the smallest kernels: narrower ones its first channels, larger
+    kernels its kernels within zeros."""
+    kernels = {convolutions: convolutions[1].kernel_size[0] for convolutions in bottlenecks}
     smallest = min(kernels.values())
-    model = max((operation for operation in kernels if kernels[operation] == smallest), key=lambda o: len(o.filter.weight))
-    expand, filters, project = model.expand.weight, model.filter.weight, model.project.weight
-    for operation, kernel in kernels.items():
-        n, edge = min(len(filters), len(operation.filter.weight)), (kernel - smallest) // 2
-        operation.expand.weight[:n] = expand[:n]
-        operation.filter.weight[:n] = F.pad(filters[:n], (edge,) * 4)
-        operation.project.weight[:, :n] = project[:, :n]
+    model = max((one for one in kernels if kernels[one] == smallest), key=lambda one: len(one[1].weight))
+    expand, filters, project = (convolution.weight for convolution in model)
+    for (wide, deep, narrow), kernel in kernels.items():
+        n, edge = min(len(filters), len(deep.weight)), (kernel - smallest) // 2
+        wide.weight[:n] = expand[:n]
+        deep.weight[:n] = F.pad(filters[:n], (edge,) * 4)
+        narrow.weight[:, :n] = project[:, :n]
 
 
 def key(at: int, operation: int | Tensor, widths: Sequence[int | Tensor]) -> tuple[object, ...]:
@@ -247,6 +271,13 @@ def key(at: int, operation: int | Tensor, widths: Sequence[int | Tensor]) -> tup
     if isinstance(operation, Tensor):
         return at, operation, *widths
     return at, operation, *widths[operation : operation + 1]
+
+
+def until(depth: int | Tensor, runs: Sequence[Stage]) -> Sequence[Stage]:
+    """Of a stage's blocks those that a depth (how many run, less one) runs; as one piece where it is soft."""
+    if isinstance(depth, int):
+        return runs[: depth + 1]
+    return [Stage((depth, *(run.key for run in runs)), partial(sink, runs=runs, weights=depth))]
 
 
 def sink(x: Tensor, runs: Sequence[Stage], weights: Tensor) -> Tensor:
@@ -260,3 +291,20 @@ def sink(x: Tensor, runs: Sequence[Stage], weights: Tensor) -> Tensor:
     for weight, output in others:
         total = total + weight * output
     return total
+
+
+def weighed(choice: int | Tensor, options: range) -> Iterator[tuple[float | Tensor, int]]:
+    """Options with their weights: the chosen one, or all of a soft choice."""
+    if isinstance(choice, int):
+        yield 1.0, choice
+    else:
+        yield from zip(choice, options, strict=False)
+
+
+def reached(depth: int | Tensor, depths: Sequence[int]) -> list[float | Tensor]:
+    """The share of a stage's depths that reach each block: of a hard depth (how many blocks run, less one) for those that run,
+    of a soft one for all."""
+    if isinstance(depth, int):
+        return [1.0] * (depth + 1)
+    shares = depth.flip(0).cumsum(0).flip(0)
+    return [shares[max(0, at + 1 - depths[0])] for at in range(depths[-1])]

@@ -39,6 +39,11 @@ class Graph:
         places = {node: at for at, node in enumerate(order)}
         return Graph(tuple(self.types[v] for v in order), tuple((places[u], places[v]) for u, v in self.edges))
 
+    def turned(self) -> "Graph":
+        """The graph read backwards, from the output to the input."""
+        last = len(self.types) - 1
+        return Graph(self.types[::-1], tuple((last - v, last - u) for u, v in self.edges))
+
 
 class GraphSpace(SearchSpace):
     """A space that tells its networks as graphs."""

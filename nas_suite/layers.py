@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from nas_suite.depthwise import DepthwiseConv2d, in_bf16
 from nas_suite.space import Block
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "swish": nn.SiLU, "none": nn.Identity}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU, "relu6": nn.ReLU6, "swish": nn.SiLU, "hswish": nn.Hardswish, "none": nn.Identity,
+}  # fmt: skip
 
 
 def activation(name: str) -> nn.Module:
@@ -69,23 +71,25 @@ def conv_bn(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, act: str = 
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention: average pool, 1×1 to `hidden`, activation, 1×1 back, sigmoid (Hu et al. 2018)."""
+    """Channel attention: average pool, 1×1 to `hidden`, activation, 1×1 back, sigmoid (Hu et al. 2018), a piecewise linear one
+    where `hard` (MobileNetV3, Howard et al. 2019)."""
 
-    def __init__(self, channels: int, hidden: int, act: str) -> None:
+    def __init__(self, channels: int, hidden: int, act: str, hard: bool = False) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, hidden, 1)
         self.act = activation(act)
         self.expand = nn.Conv2d(hidden, channels, 1)
+        self.gate = F.hardsigmoid if hard else torch.sigmoid
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        return x * self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True)))).sigmoid()
+        return x * self.gate(self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True)))))
 
 
 class Head(nn.Sequential):
-    """1×1 convolution to `width` channels, global average pool, linear classifier (no dropout: that is a recipe's)."""
+    """1×1 convolution to `width` channels, global average pool, linear classifier; a recipe may drop features before it."""
 
     def __init__(self, c_in: int, width: int, classes: int, act: str) -> None:
-        super().__init__(conv_bn(c_in, width, act=act), GlobalPool(), nn.Flatten(), nn.Linear(width, classes))
+        super().__init__(conv_bn(c_in, width, act=act), GlobalPool(), nn.Dropout(0.0), nn.Linear(width, classes))
 
 
 def conv_block(c_in: int, c_out: int, kernel: int, stride: int, side: int, act: str) -> Block:

@@ -44,7 +44,7 @@ class OneShot(Method):
 
     problem: Problem
     norm: Norm = "linear"
-    zero_residual: bool = False  # residual sums of paths start as the identity
+    zero_residual: bool = False  # residual blocks start as the identity
     epochs: Annotated[int, Ge(1)] = 200
     batch_size: Annotated[int, Ge(2)] = 96
     lr: Annotated[float, Gt(0)] = 0.025

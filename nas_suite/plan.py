@@ -168,8 +168,11 @@ def compose(
             text = config.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"--config {config} cannot be read: {error}") from None
-    if given.get("method", read(plan, text, str(config)).method) != plan.method:  # a recipe's paths are its own method's
+    file = read(Plan(method="", space="", data=""), text, str(config))
+    if given.get("method", file.method or plan.method) != plan.method:  # a recipe's paths are its own method's
         plan = replace(plan, settings={**plan.settings, "space": {k: v for k, v in plan.part("space").items() if k != PATHS}})
+    meant = {name: given[name] for name in ("space", "data") if name in given and not getattr(file, name)}
+    plan = replace(plan.without_foreign(meant), **meant)  # what a file sets without naming a space is of the one that is given
     plan = read(plan, text, str(config))
     plan = plan.without_foreign(given)
     for part, name, value in assignments(sets):

@@ -1,4 +1,4 @@
-"""Training one network from scratch: the recipe as settings, drop-path and weight averaging, and the weights that are kept."""
+"""Training one network from scratch: the recipe as settings, what is dropped, weight averaging, and what is kept."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,8 +23,9 @@ EVALUATION_BATCH = 250
 class Recipe:
     """How a network is trained from scratch. Defaults follow the supernet's recipe with the usual regularisation.
 
-    `drop_path` is the share of residual branches dropped at the last block, rising linearly from 0 at the first;
-    `ema` the decay a step of the averaged weights that are evaluated, 0 for none.
+    `drop_path` is the share of residual branches dropped at the last block, rising linearly from 0 at the first; `dropout`
+    that of the features dropped before the classifier; `jitter` how much brightness, contrast and saturation may be off, `hue`
+    by what share of the circle the hue; `ema` the decay a step of the averaged weights that are evaluated, 0 for none.
     """
 
     epochs: Annotated[int, Ge(1)] = 200
@@ -40,10 +41,13 @@ class Recipe:
     clip: Annotated[float, Ge(0)] = 5.0
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1
     drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     ema: Annotated[float, Ge(0), Lt(1)] = 0.0
     pad: Annotated[int, Ge(0)] = 4
     flip: bool = True
     cutout: Annotated[int, Ge(0)] = 16
+    jitter: Annotated[float, Ge(0), Le(1)] = 0.0
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
 
 
 @dataclass
@@ -66,6 +70,7 @@ class Standalone(Learner):
         r = self.recipe
         self.compute.place(self.network)
         set_drop_path(self.network, r.drop_path)
+        set_dropout(self.network, r.dropout)
         steps = len(self.batches())
         schedule = Cosine(r.lr, r.min_lr, steps * r.epochs, steps * r.warmup_epochs, steps if r.lr_every == "epoch" else 1)
         groups = decayed(self.network, r.weight_decay, r.decay_norms)
@@ -74,8 +79,9 @@ class Standalone(Learner):
             self.averaged = copy.deepcopy(self.network)
 
     def batches(self) -> Batches:
-        augment = Augment(self.recipe.pad, self.recipe.flip, self.recipe.cutout)
-        return Batches(self.train, self.recipe.batch_size, self.mean, self.std, augment, self.seed, self.compute.device)
+        r = self.recipe
+        augment = Augment(r.pad, r.flip, r.cutout, r.jitter, r.hue)
+        return Batches(self.train, r.batch_size, self.mean, self.std, augment, self.seed, self.compute.device)
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         x, y = batch
@@ -159,3 +165,12 @@ def set_drop_path(network: nn.Module, rate: float) -> None:
         raise ValueError("this network has no residual branches to drop; retrain.drop_path must be 0")
     for at, drop in enumerate(drops):
         drop.rate = rate * at / max(1, len(drops) - 1)
+
+
+def set_dropout(network: nn.Module, rate: float) -> None:
+    """Drops features before the classifier with this probability."""
+    drops = [part for part in network.modules() if isinstance(part, nn.Dropout)]
+    if rate and not drops:
+        raise ValueError("this network drops no features; retrain.dropout must be 0")
+    for drop in drops:
+        drop.p = rate

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from jaxtyping import Float
@@ -51,12 +51,23 @@ class MultiPathNorm(nn.Module):
         return self.norms[self.index[active]](total)
 
 
-class PathSum(nn.Module, ABC):
-    """A part of a supernet in which paths are summed before `norm`. Its first input is what all paths start from;
-    `residual` says whether that is added to what `norm` returns."""
+class Residual(nn.Module, ABC):
+    """A part of a network that, where `residual`, adds its first input to what its last batch norm returns."""
+
+    residual: bool = False
+
+    @abstractmethod
+    def last_norms(self) -> Iterable[nn.BatchNorm2d]:
+        """The batch norms one of which runs last."""
+
+
+class PathSum(Residual):
+    """A part of a supernet in which paths are summed before `norm`. Its first input is what all paths start from."""
 
     norm: MultiPathNorm
-    residual: bool = False
+
+    def last_norms(self) -> Iterable[nn.BatchNorm2d]:
+        return self.norm.norms  # type: ignore[return-value]
 
     @abstractmethod
     def each_path(self, x: Tensor) -> Iterator[tuple[int, str, Tensor, Tensor]]:
@@ -69,12 +80,13 @@ class PathSum(nn.Module, ABC):
 
 
 def start_as_identity(supernet: nn.Module) -> None:
-    """Sets γ of the batch norms of sums to 0 where the block is residual (Goyal et al. 2017), so that a fresh supernet is as
-    deep as its other blocks and draws of paths differ less."""
+    """Sets γ of the last batch norms of residual blocks to 0 (Goyal et al. 2017), so that a fresh supernet is as deep as its
+    other blocks and draws of paths differ less."""
     for part in supernet.modules():
-        if isinstance(part, PathSum) and part.residual:
-            for norm in part.norm.norms:
-                nn.init.zeros_(norm.weight)  # type: ignore[arg-type]
+        if isinstance(part, Residual) and part.residual:
+            for norm in part.last_norms():
+                if norm.affine:
+                    nn.init.zeros_(norm.weight)
 
 
 @contextlib.contextmanager

@@ -179,6 +179,8 @@ class Table:
         if text in self.columns:
             return self.columns[text]
         fitting = [c for c in self.columns.values() if c.split and fits(c, text)]
+        if not fitting and not text:
+            raise BadInput(f"table {self.name} holds no accuracies: name the column that is meant{suggest('', self.columns)}")
         if not fitting:
             raise BadInput(f"table {self.name} has no metric {text!r}{suggest(text, self.columns, most=40)}")
         first = fitting[0].data
@@ -237,10 +239,7 @@ def write(draft: Draft) -> Table:
             files[column.file] = values[order]
         about = {}
         for name, values in files.items():
-            with open(folder / name, "wb") as file:
-                np.save(file, values, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
+            save(folder / name, values)
             size = (folder / name).stat().st_size
             about[name] = {
                 "shape": list(values.shape),
@@ -256,6 +255,16 @@ def write(draft: Draft) -> Table:
         }  # fmt: skip
         (folder / MANIFEST).write_bytes(as_json(manifest))
     return Table.open(tables_folder() / draft.name)
+
+
+def save(path: Path, values: Shaped[np.ndarray, "_ ..."]) -> None:
+    """Writes what np.save does, but by Python's own write: its error says what the disk refuses, that of numpy does not."""
+    whole = np.ascontiguousarray(values)
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

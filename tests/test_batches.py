@@ -1,6 +1,7 @@
 """Batches: an order that can be entered anywhere, and augmentation of every image by itself."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -85,10 +86,12 @@ def test_how_many_images_are_worked_on_at_once_changes_nothing(monkeypatch: pyte
         assert torch.equal(augmented(Augment(2, True, 5), x), at_once)
 
 
-@pytest.mark.parametrize("setting", [{"pad": -1}, {"cutout": -1}])
-def test_augmentation_refuses_negative_sizes(setting: dict[str, int]) -> None:
-    with pytest.raises(BadInput, match="at least 0"):
-        Augment(**setting)
+@pytest.mark.parametrize(
+    ("setting", "value"), [("pad", -1), ("cutout", -1), ("jitter", -0.1), ("jitter", 1.1), ("hue", -0.1), ("hue", 0.6)]
+)
+def test_augmentation_refuses_what_is_out_of_range(setting: str, value: Any) -> None:
+    with pytest.raises(BadInput, match="must be"):
+        Augment(**{setting: value})
 
 
 def batches(n: int = 50, size: int = 8, seed: int = 0, augment: Augment | None = None) -> Batches:

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import itertools
 import lzma
+import re
 import shlex
 import threading
 from collections.abc import Iterator
@@ -18,9 +19,12 @@ from test_ranking import toy
 
 from nas_suite import importers, tables
 from nas_suite.data.download import Attempts
+from nas_suite.edgecells import numbered
 from nas_suite.errors import Missing
 from nas_suite.importers import Original
 from nas_suite.pipeline import benches
+from nas_suite.space import Arch
+from nas_suite.tables import Column, Draft, accuracy
 
 DIGITS = [f"{a}{b}{c}{d}{e}{f}{g}{h}" for a, b, c, d, e, f, g, h in itertools.product("012", repeat=8)]
 
@@ -120,11 +124,46 @@ def pasted(said: Said) -> list[Said]:
     return [nas(*shlex.split(line)[1:]) for line in lines]
 
 
-def hardware(folder: Path) -> Path:
-    """An npz file of HW-NAS-Bench's numbers, made up, of all cells."""
+def hardware(folder: Path, none: Arch | None = None) -> Path:
+    """An npz file of HW-NAS-Bench's numbers, made up, of all cells; the device cannot run `none`."""
     values = np.random.default_rng(0).uniform(0.1, 9, (1, 15_625, 1))
+    if none is not None:
+        values[0, numbered().index(none)] = -1
     np.savez(folder / "hw.npz", values=values, datasets=np.array(["cifar10"]), metrics=np.array(["raspi4_latency"]))
     return folder / "hw.npz"
+
+
+def test_what_else_was_measured_of_a_benchmarks_networks_is_told_beside_it(tmp_path: Path) -> None:
+    cells = np.array([(3, 3, 3, 1, 3, 3), (0, 0, 0, 0, 0, 0), (1, 2, 3, 4, 0, 1)])
+    columns = [(accuracy("cifar10", "val", 200), np.array([0.9, 0.1, 0.5])), (Column("train_time", "s"), np.array([2e6, 2, 3]))]
+    tables.write(Draft("nb201", "nasbench201", cells, columns))
+    alone = nas("bench", "query", "nb201", "--arch", "333133", "--json").data
+    assert alone["beside"] == nas("bench", "info", "nb201", "--json").data["beside"] == {}
+    assert "beside" not in nas("bench", "info", "nb201").out
+    file = hardware(tmp_path, none=(0, 0, 0, 0, 0, 0))
+    assert nas("bench", "import", "hw-nas-bench", file).code == 0
+    data = nas("bench", "query", "nb201", "--arch", "333133", "--json").data
+    assert {key: data[key] for key in ("values", "row", "arch")} == {key: alone[key] for key in ("values", "row", "arch")}
+    known = np.load(file)["values"][0, numbered().index((3, 3, 3, 1, 3, 3)), 0]
+    wanted = {"values": {"cifar10/raspi4_latency": pytest.approx(known)}, "units": {"cifar10/raspi4_latency": "ms"}}
+    assert {key: data["beside"]["hw-nas-bench"][key] for key in wanted} == wanted
+    said = nas("bench", "query", "nb201", "--arch", "333133").out.splitlines()
+    assert said[1:] == [
+        "cifar10/val@200  0.9", "train_time       2000000 s", "",
+        "hw-nas-bench, of the same network", f"cifar10/raspi4_latency  {known:.6g} ms",
+    ]  # fmt: skip
+    assert nas("bench", "query", "nb201", "--arch", "000000").out.splitlines()[-1] == "cifar10/raspi4_latency  –"
+    said = nas("bench", "info", "nb201")
+    assert "hw-nas-bench measured the same networks: 1 column, such as cifar10/raspi4_latency" in said.out
+    assert nas("bench", "query", "hw-nas-bench", "--arch", "333133", "--json").data["beside"] == {}
+
+
+def test_a_table_without_accuracies_asks_for_a_column(tmp_path: Path) -> None:
+    assert nas("bench", "import", "hw-nas-bench", hardware(tmp_path)).code == 0
+    said = nas("rank", "--bench", "hw-nas-bench")
+    assert said.code == 2
+    message = "table hw-nas-bench holds no accuracies: name the column that is meant; there are: cifar10/raspi4_latency"
+    assert said.error == message
 
 
 def test_the_next_line_of_an_import_can_be_pasted(file: Path, tmp_path: Path) -> None:
@@ -176,13 +215,18 @@ def test_bad_words_are_refused_in_one_line(words: tuple[str, ...], message: str)
     assert message in said.error
 
 
-def test_a_benchmark_that_cannot_be_downloaded_says_what_to_bring(monkeypatch: pytest.MonkeyPatch) -> None:
-    about = replace(importers.PUBLISHED["macro"], files=(Original("nas-bench-macro_cifar10.json"),))
-    monkeypatch.setitem(importers.PUBLISHED, "macro", about)
-    said = nas("bench", "get", "macro")
-    assert said.code == 3
-    assert "bring nas-bench-macro_cifar10.json" in said.error
-    assert "nas bench import macro FILE" in said.error
+@pytest.mark.parametrize(
+    ("name", "whence"),
+    [
+        ("macro", "nas-bench-macro_cifar10.json from https://github.com/xiusu/NAS-Bench-Macro"),
+        ("hw-nas-bench", "HW-NAS-Bench-v1_0.pickle from https://github.com/GATECH-EIC/HW-NAS-Bench"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_downloaded_says_what_its_makers_have(name: str, whence: str) -> None:
+    for words in ((), ("--yes",), ("--file", "other.csv")):
+        said = nas("bench", "get", name, *words)
+        assert said.code == 3
+        assert said.error == f"{name} cannot be downloaded by itself: bring {whence}, then: nas bench import {name} FILE"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -244,6 +288,7 @@ def test_a_download_with_a_wrong_sum_is_refused_and_says_what_to_bring(
 
 @pytest.mark.parametrize("size", [1000, 0])
 def test_without_a_network_it_says_which_file_to_bring(served: Original, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    offer(monkeypatch, replace(served, url=f"http://127.0.0.1:9/{served.file}", bytes=size))
-    with pytest.raises(Missing, match=r"127.0.0.1:9.* bring nas_bench_macro.csv.xz .*nas bench import macro FILE"):
+    offered = f"http://127.0.0.1:9/{served.file}"
+    offer(monkeypatch, replace(served, url=offered, bytes=size))
+    with pytest.raises(Missing, match=rf"; (or )?bring {re.escape(offered)}, then: nas bench import macro FILE"):
         benches.get(benches.download("macro"), attempts=Attempts(1, 0.0))

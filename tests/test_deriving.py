@@ -20,6 +20,7 @@ from nas_suite.pipeline.setting import TABLE, deployed, prepare
 from nas_suite.plan import Plan, compose
 from nas_suite.run import LOG, TRIALS, Run, run_at
 from nas_suite.space import Block, SearchSpace
+from nas_suite.spaces.tfnas import TFNAS
 from nas_suite.target import Beliefs, Choice, Target
 
 SETS = [
@@ -160,11 +161,16 @@ def test_on_its_own_device_the_network_is_measured_and_mended(here: Path, target
     assert 2 <= len(result["rounds"]) <= 5
     assert result["measured_ms"] == pytest.approx(target, rel=1e-2)
     assert abs(result["measured_ms"] - target) < abs(result["rounds"][0]["measured_ms"] - target)
-    assert result["measured_ms"] == pytest.approx(1.1 * result["predicted_ms"] + 0.01)
+    assert result["measured_ms"] == pytest.approx(1.1 * result["table_ms"] + 0.01)
+    [best] = [r for r in result["rounds"] if r["arch"] == result["arch"]]
+    assert (result["predicted_ms"], result["measured_ms"]) == (best["predicted_ms"], best["measured_ms"])
+    assert result["predicted_ms"] == pytest.approx(target, rel=5e-3)
+    assert "by the table as the measurements corrected it" in nas("runs", "show", said.data["run"]["name"]).out
+    assert f"{result['measured_ms']:.2f} ms" in nas("runs", "list").out
     assert said.err.count("measured ") == len(result["rounds"])
     plain = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--no-measure", "--json").data["result"]
     assert plain["unmeasured"] == "not asked for"
-    assert plain["predicted_ms"] == pytest.approx(target, rel=5e-3)
+    assert plain["predicted_ms"] == plain["table_ms"] == pytest.approx(target, rel=5e-3)
     fixed = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--no-elastic", "--json").data["result"]
     assert len(fixed["rounds"]) == 1
 
@@ -283,7 +289,7 @@ def test_a_target_beyond_the_operations_that_are_left_is_refused(tmp_path: Path)
     table.write(tmp_path / "both.json")
     reach = [Target(table.cost(space), 1.0).span for space in (every, plain)]
     assert reach[1][1] < 0.8 * reach[0][1]
-    words = ("--latency", 0.9 * reach[0][1], "--table", tmp_path / "both.json", *WORDS, "--set", "space.se=false")
+    words = ("--latency", 0.9 * reach[0][1], "--table", tmp_path / "both.json", *WORDS, "--no-se")
     said = nas("search", "tfnas", *words, "--out", tmp_path / "run")
     assert (said.code, f"they take {reach[1][0]:.2f} to {reach[1][1]:.2f} ms" in said.error) == (4, True)
     assert not (tmp_path / "run").exists()
@@ -296,8 +302,13 @@ def test_the_official_tables_name_what_they_reach(shared_data: Path, tmp_path: P
         pytest.skip("the official tables are not on this machine")
     table = tmp_path / "table.json"
     assert nas("latency", "import", file, "--device", "theirs", "--unit", "ms", "--batch", 1, "--out", table).code == 0
-    said = nas("search", "tfnas", "--latency", 3, "--table", table, "--out", tmp_path / "run")
+    words = ("search", "tfnas", "--table", table, "--out", tmp_path / "run")
+    said = nas(*words, "--latency", 3)
     assert (said.code, interval in said.error) == (4, True)
+    low, high = Target(LatencyTable.read(table).cost(TFNAS(se=False)), 1.0).span  # the base counts, whatever the stem
+    said = nas(*words, "--latency", 200, "--no-se")
+    assert (said.code, f"{low:.2f} to {high:.2f} ms" in said.error) == (4, True)
+    assert float(interval.split()[2]) > high
     assert not (tmp_path / "run").exists()
 
 
@@ -312,7 +323,14 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_made(table: Pa
 def test_options_of_the_other_kind_of_search_are_refused(table: Path) -> None:
     for words in (("--budget", 3), ("--run", "x"), ("--objective", "macs"), ("--max", "macs=3M"), ("--calib-images", 9)):
         assert f"{words[0]} has no meaning" in nas("search", "tfnas", "--latency", 1, *words).error
-    for words in (("--latency", 3), ("--epochs", 3), ("--second-path", "max"), ("--no-elastic",), ("--no-measure",)):
+    for words in (
+        ("--latency", 3),
+        ("--epochs", 3),
+        ("--second-path", "max"),
+        ("--no-se",),
+        ("--no-elastic",),
+        ("--no-measure",),
+    ):
         assert f"{words[0]} has no meaning" in nas("search", "mixpath", *words).error
     assert "nas search tfnas" in nas("train-supernet", "tfnas", "--recipe", "tfnas-digits").error
 
@@ -324,13 +342,13 @@ def test_a_deployment_that_offers_other_choices_is_refused(table: Path) -> None:
 
 
 def test_flags_reach_their_settings(table: Path, target: float) -> None:
-    words = ("--second-path", "none", "--depth", "skip", "--no-elastic", "--epochs", 2, "--lr", 0.01, "--seed", 3)
+    words = ("--second-path", "none", "--depth", "skip", "--no-se", "--no-elastic", "--epochs", 2, "--lr", 0.01, "--seed", 3)
     said = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, *words, "--json")
     plan = run_at(said.data["run"]["name"]).record["plan"]
     assert plan["seed"] == 3
     settings = plan["settings"]["method"]
     assert (settings["second_path"], settings["elastic"], settings["epochs"], settings["lr"]) == ("none", False, 2, 0.01)
-    assert plan["settings"]["space"]["depth_by"] == "skip"
+    assert (plan["settings"]["space"]["depth_by"], plan["settings"]["space"]["se"]) == ("skip", False)
     assert said.data["result"]["arch"].count("/") == 5
 
 
@@ -338,12 +356,33 @@ def test_a_table_is_measured_where_there_is_none(monkeypatch: pytest.MonkeyPatch
     asked = []
 
     def build(name: str, settings: dict[str, Any], under: Conditions, device: str, budget: float, *_: object) -> LatencyTable:
-        asked.append((name, settings["width"], settings["image_size"], budget))
+        asked.append((name, settings["width"], settings["image_size"], budget, under))
         return table_of(deployed(prepare(planned())))
 
     monkeypatch.setattr("nas_suite.pipeline.latencies.build", build)
     assert nas("search", "tfnas", "--latency", target, *WORDS, "--json").code == 0
-    assert asked == [("tfnas", 0.2, 32, 300.0)]
+    assert asked.pop() == ("tfnas", 0.2, 32, 300.0, Conditions())
+    words = ("--batch", 4, "--dtype", "bf16", "--resolution", 48)
+    nas("search", "tfnas", "--latency", target, *WORDS, *words)
+    assert asked == [("tfnas", 0.2, 48, 300.0, Conditions(batch=4, dtype="bf16", resolution=48))]
+
+
+@pytest.mark.parametrize(
+    ("words", "difference"),
+    [
+        (("--batch", 2), "batch 2 is asked, it has batch 1;"),
+        (("--dtype", "bf16"), "dtype bf16 is asked, it has dtype fp32;"),
+        (("--resolution", 48), "resolution 48 is asked, it has resolution 32;"),
+        (("--set", "deploy.image_size=48"), "resolution 48 is asked, it has resolution 32;"),
+    ],
+)
+def test_a_table_that_was_measured_otherwise_than_is_asked_is_refused(
+    table: Path, target: float, words: tuple[str, ...], difference: str, tmp_path: Path
+) -> None:
+    known = ("search", "tfnas", "--latency", target, "--table", table, *WORDS, "--out", tmp_path / "run")
+    said = nas(*known, *words)
+    assert (said.code, difference in said.error) == (2, True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_a_word_of_data_it_is_the_digits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,6 +419,8 @@ def test_latency_is_an_objective_and_a_bound_of_a_supernet_search(tmp_path: Path
     (run.path / TABLE).unlink()
     assert pipeline.resume(run.update(status="interrupted")).lines(TRIALS) == run.lines(TRIALS)
     assert (run.path / TABLE).exists()
-    assert "no effect" in nas("search", "mixpath", "--run", folder, "--table", table).error
+    for more in (("--table", table), ("--batch", 2)):
+        assert "no effect" in nas("search", "mixpath", "--run", folder, *more).error
+    assert "batch 2 is asked" in nas("search", "mixpath", "--run", folder, *words, "--batch", 2).error
     assert nas("search", "mixpath", "--run", folder, "--objective", "latency").code == 3
     assert "latency" not in nas("search", "mixpath", "--run", folder, "--max", "weight=3").error

@@ -12,7 +12,7 @@ from nas_suite.spaces import SPACES
 from nas_suite.spaces.tfnas import TFNAS
 
 SPACES_WITH_GRAPHS = [
-    "macro", "mixpath-s1", "mixpath-s2", "mixpath-s3", "mixpath-s4", "nasbench101", "nasbench201", "tfnas",
+    "macro", "mixpath-s1", "mixpath-s2", "mixpath-s3", "mixpath-s4", "mobilenetv3", "nasbench101", "nasbench201", "tfnas",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timing
 import torch
 
 from nas_suite.errors import BadInput
@@ -70,7 +71,9 @@ def test_what_a_search_reaches_of_them_is_kept_and_positive(tables: dict[str, La
     for table in tables.values():
         assert len(table) == 24 * 912 + 66  # 24 c + 6 for each of eleven shapes of c input channels
         assert table.constant is not None
-        assert [table.covers(b.key) for b in (*SPACE.stem(), SPACE.head(), TFNAS(classes=100).head())] == [True] * 4
+        assert [
+            table.covers(b.key) for b in (*SPACE.stem(), *TFNAS(se=False).stem(), SPACE.head(), TFNAS(classes=100).head())
+        ] == [True] * 6
         block = SPACE.option(0, 0, 32)
         assert block is not None
         assert table.families[block.family].widths[0] == 32
@@ -132,7 +135,7 @@ def test_once_for_alls_tables_are_read(note10: Path) -> None:
     assert table.blocks["conv_i3_o24_k3_s2_r224_hswish"].ms == 0.994418
     assert table.blocks["separable_i24_o24_k3_s1_r112_se0_relu"].runs == 500
     kinds = Counter(name.split("_")[0] for name in (*table.families, *table.blocks))
-    assert kinds == {"mb": 30, "conv": 3, "separable": 1, "pool": 1, "linear": 1}
+    assert kinds == {"mb": 30, "conv": 2, "separable": 1, "pool": 1, "pointwise": 1, "linear": 1}
 
 
 # --- made-up pickles, whole and not
@@ -264,6 +267,7 @@ def test_a_small_yaml_is_read(tmp_path: Path) -> None:
         ("  mean: 1.5", "  mean: !!python/object/apply:os.system ['true']", "line 7"),
         ("  mean: 1.5", "  median: 1.5", "line 7"),
         ("  std: 0.0\n", "", "cut short"),
+        (YAML, "a", "1 line, where a key has count"),
         ("expanded_conv", "expanded_convolution", "has a key 'expanded_convolution-"),
         ("Conv-input", "Conv_1-input", "it has 0 entries Conv-input"),
         (YAML, YAML + YAML, "line 9: .* one that was there before"),
@@ -279,6 +283,12 @@ def test_a_yaml_that_does_not_fit_is_refused_in_one_line(tmp_path: Path, old: st
         luts.read(tmp_path / "x.yaml", "ms", Conditions("x", 1))
     assert re.search(message, str(caught.value))
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_this_suite_need_not_be_imported(tmp_path: Path) -> None:
+    timing.table().write(tmp_path / "mine.json")
+    with pytest.raises(BadInput, match="is JSON: a latency table of this suite is not imported"):
+        luts.read(tmp_path / "mine.json", "ms", Conditions("x", 1))
 
 
 def test_a_compressed_file_is_no_table(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from command import forked
 
 from nas_suite.disk import PART
+from nas_suite.engine import Progress, silent
 from nas_suite.errors import BadInput
 from nas_suite.latency import backends, shelf
 from nas_suite.latency.building import measure, reference_of, table_of
@@ -97,10 +98,13 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def built(
-    tmp_path: Path, time_block: Callable[[Block, float], Reading], budget: float | None = None
+    tmp_path: Path,
+    time_block: Callable[[Block, float], Reading],
+    budget: float | None = None,
+    progress: Progress = silent,
 ) -> tuple[Journal, LatencyTable]:
     found = journal(tmp_path)
-    measure(POINTS, time_block, found, budget)
+    measure(POINTS, time_block, found, budget, progress)
     return found, table_of(POINTS, found, timing.UNDER, NOTE, {})
 
 
@@ -182,7 +186,11 @@ def test_a_budget_ends_it_after_the_coarse_grid_and_points_are_refined_until_the
         now[0] += 1.0
         return timing.reading(block)
 
-    few, table = built(tmp_path, slow, budget=10.0)
+    shares: list[float] = []
+    few, table = built(tmp_path, slow, 10.0, lambda done, total, _: shares.append(done / total))
+    assert shares == sorted(shares)
+    count = len(POINTS.coarse)
+    assert shares[count // 2] == pytest.approx(0.5, abs=0.1)  # what is to be measured takes longer than the budget
     assert few.readings.keys() == {block.key for block in POINTS.coarse}
     assert table.source["points"]["interpolation_error_ms"] > 0
     assert table.cost(timing.SPACE).total(timing.SPACE.sample(random.Random(0))) > 0

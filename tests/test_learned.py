@@ -17,7 +17,7 @@ from nas_suite.surrogate.standard import Standardiser
 from nas_suite.surrogate.transfer import Transfer, warm
 
 OPPOSITE = {0: "even", 1: "odd"}
-TRAINED = Schedule(optimizer="adam", epochs=5, steps=20, batch=64, lr=5e-3)
+TRAINED = Schedule(optimizer="adam", epochs=8, steps=30, batch=64, lr=5e-3, weight_decay=0.01)
 
 
 def bank(at: int) -> Bank:

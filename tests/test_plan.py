@@ -47,6 +47,15 @@ def test_settings_of_a_file_or_recipe_that_names_other_data_begin_anew(tmp_path:
     assert compose(base, config=file).part("data") == {"noise": 0.5, "size": 16}
 
 
+def test_settings_of_a_file_that_names_no_space_are_those_of_the_space_that_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[space]\nwidth = 0.5\n[data]\nsize = 8\n")
+    plan = compose(Plan(), config=file, space="mixpath-s3", data="digits")
+    assert (plan.part("space"), plan.part("data")) == ({"width": 0.5}, {"size": 8})
+    over = compose(Plan(), recipe_name="mixpath-s4-digits", config=file, space="mixpath-s3")
+    assert over.part("space") == {"width": 0.5}, "the recipe's own are of its space"
+
+
 def test_the_paths_of_a_recipe_are_those_of_its_own_method(tmp_path: Path) -> None:
     assert compose(Plan(), "mixpath-digits").part("space")["m"] == 2
     assert "m" not in compose(Plan(), "mixpath-digits", method="spos").part("space")
@@ -117,6 +126,8 @@ OF_DERIVING = {
     "temperature": (0, -5, math.inf),
     "temperature_decay": (0, 1.1, math.nan),
     "least_share": (-0.1, 1.5),
+    "jitter": (-0.1, 1.5),
+    "hue": (-0.1, 0.6),
 }
 OF_TRAININGS = {
     "budget": (0, -3, True),
@@ -129,7 +140,7 @@ OF_TRAININGS = {
     "patience": (-1,),
     "max_seconds": (-1, math.inf),
 }
-OF_RETRAINING = {"ema": (1, 1.5, -1), "drop_path": (1, 2, -1)}
+OF_RETRAINING = {"ema": (1, 1.5, -1), "drop_path": (1, 2, -1), "dropout": (1, -0.1), "jitter": (-0.1, 1.5), "hue": (-0.1, 0.6)}
 
 
 @pytest.mark.parametrize("name", METHODS.names())

@@ -23,6 +23,7 @@ TINY = (
     *("--set", "space.cells=1", "--set", "method.pad=1", "--set", "method.cutout=0"),
     *("--set", "method.calib_images=64", "--set", "method.score_images=200"),
 )
+SMALL = {"width": 0.0625, "stacks": 1, "cells": 1}  # the same settings of the space, as a table tells them
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_without_estimators_the_runs_of_the_space_are_found(supernets: Path) -> 
 
 
 def test_runs_of_other_data_are_left_out_unless_they_are_named(supernets: Path, tmp_path: Path) -> None:
-    toy()
+    toy(settings=SMALL)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "own.npz", x=rng.integers(0, 256, (100, 8, 8, 1), np.uint8), y=np.arange(100) % 10)
     own = ("--data", "npz", "--set", f"data.path={tmp_path / 'own.npz'}", "--out", supernets / "d")
@@ -99,8 +100,27 @@ def test_runs_of_other_data_are_left_out_unless_they_are_named(supernets: Path, 
     assert ranked("--metric", "letters", "--estimator", "macs")["notes"] == []
 
 
+def test_settings_of_data_and_space_that_differ_from_the_benchmarks_are_told(supernets: Path) -> None:
+    own = {"size": 8, "limit": 64}  # as TINY has them; what is not spelt out is the default
+    more: Any = {"settings": SMALL, "more": {"plan": {"data": "digits", "settings": {"data": own}}}}
+    toy(**more)
+    assert ranked("--run", "a")["notes"] == []
+    tables.remove("toy")
+    noisy = {**own, "noise": 0.25, "val_fraction": 0.4}
+    toy(settings={**SMALL, "cells": 2}, more={"plan": {"data": "digits", "settings": {"data": noisy}}})
+    apart = "data.val_fraction = 0.2, not 0.4; data.noise = 0.0, not 0.25"
+    every = f"a, c, b: settings differ from those that made toy: {apart}; space.cells = 1, not 2"
+    data = ranked("--run", "a", "--run", "c", "--run", "b")
+    assert data["notes"] == [every]
+    found = ranked()
+    assert [e["name"] for e in found["estimators"]][:2] == ["a ×2", "c"]  # not refused
+    assert apart in found["notes"][0]
+    assert found["notes"][0] in nas("rank", "--bench", "toy").out.splitlines()
+    assert "data." not in ranked("--run", "a", "--metric", "letters")["notes"][-1]  # whose data has no settings here
+
+
 def test_supernets_are_left_out_where_the_metric_is_a_cost_and_told_of_where_they_are_named(supernets: Path) -> None:
-    toy()
+    toy(settings=SMALL)
     data = ranked("--metric", "energy")
     assert [e["name"] for e in data["estimators"]] == ["params", "macs", "depth"]
     assert data["notes"] == [

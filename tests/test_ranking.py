@@ -13,6 +13,7 @@ from scipy.stats import kendalltau
 
 from nas_suite import pipeline, tables
 from nas_suite.cost import cost
+from nas_suite.engine import silent
 from nas_suite.errors import BadInput, Missing
 from nas_suite.pipeline import estimating, ranking
 from nas_suite.pipeline.estimating import Source
@@ -74,6 +75,14 @@ def test_a_column_of_another_benchmark_is_joined_by_architecture() -> None:
     assert 0.3 < data["estimators"][0]["tau"] < 1
 
 
+def test_the_metric_as_an_estimator_of_itself_is_called_so() -> None:
+    toy()
+    toy("other", seed=1)
+    data = ranked("--estimator", "toy:val", "--estimator", "toy:test", "--estimator", "other:val")
+    assert data["notes"] == ["toy:val is digits/val@9 of toy, the truth that it is judged by: its tau says nothing"]
+    assert ranked("--estimator", "toy:val", "--metric", "test")["notes"] == []
+
+
 def test_constant_scores_order_nothing_and_say_so() -> None:
     toy()
     said = nas("rank", "--bench", "toy", "--estimator", "depth")
@@ -97,7 +106,7 @@ def test_a_metric_that_is_to_be_small_turns_everything_round() -> None:
     data = ranked("--metric", "energy", "--estimator", "toy:energy")
     assert data["estimators"][0]["tau"] == pytest.approx(1)
     assert data["estimators"][0]["regret_at"]["1"] == pytest.approx(0)
-    assert data["notes"] == []
+    assert not any("is a cost" in note for note in data["notes"])
     params = [cost("params", S4).total(S4.parse(text)) for text in networks(data)["archs"]]
     wanted = kendalltau(params, -np.array(networks(data)["truth"])).statistic
     assert {e["name"]: e["tau"] for e in data["estimators"]}["params"] == pytest.approx(wanted)
@@ -198,6 +207,8 @@ def test_a_benchmark_that_is_not_here_ends_with_3_and_the_command() -> None:
         (("--bench", "toy", "--estimator", "tou:val"), "unknown benchmark 'tou'"),
         (("--bench", "toy", "--metric", "val@10"), "table toy has no metric 'val@10'"),
         (("--bench", "toy", "--sample", "20", "--all"), "--sample and --all"),
+        (("--bench", "toy", "--sample", "20", "--protocol", "paper"), "draws its own networks: leave out --sample"),
+        (("--bench", "toy", "--all", "--protocol", "paper"), "draws its own networks: leave out --all"),
         (("--bench", "toy", "--run", "nothing"), "no run 'nothing'"),
         (("--bench", "few"), "few has 9 networks, 9 of them distinct"),
     ],
@@ -226,8 +237,7 @@ def test_names_are_checked_before_a_benchmark_is_downloaded(monkeypatch: pytest.
 
 def test_a_table_of_too_few_networks_says_what_would_help() -> None:
     toy()
-    said = nas("rank", "--bench", "toy", "--sample", 10, "--protocol", "paper", "--metric", "energy")
-    assert said.code == 0
+    assert nas("rank", "--bench", "toy", "--sample", 10, "--metric", "energy").code == 0
     tables.remove("toy")
     one = np.array(list(S4.everything())[:1])
     tables.write(Draft("toy", "mixpath-s4", one, [(VAL, np.zeros(1))]))
@@ -277,6 +287,23 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(estimating, "estimator", estimator)
     return calls
+
+
+def test_what_is_loaded_once_is_no_cost_of_a_quick_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy()
+    clock, calls = [0.0], list[int]()
+    monkeypatch.setattr(ranking.time, "monotonic", lambda: clock[0])
+
+    def score(places: Any) -> list[float]:
+        clock[0] += 3.0 if calls else 100.0  # the first call loads
+        calls.append(len(places))
+        return [float(at) for at in places]
+
+    quick = estimating.Estimator("quick", "baseline", (Source("quick", lambda found: score),))
+    found = field(pipeline.bench("toy"))
+    ledger = ranking.Ledger(Run.create(runs_root() / "r", {"schema": 1, "kind": "rank", "status": "running"}), found.texts())
+    assert ranking.scored(found, quick.sources, ledger, silent)["quick"].seconds == 3.0
+    assert calls[-1] == 34
 
 
 def test_failures_of_single_networks_are_counted_as_the_lowest_and_told(counted: list[int]) -> None:

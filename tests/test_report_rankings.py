@@ -299,6 +299,22 @@ def test_without_a_supernet_the_next_command_trains_one_that_fits(run: Run) -> N
     assert nas("rank", "--bench", "toy", "--run", "fits").code == 0
 
 
+def test_the_next_command_trains_on_the_data_that_made_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_DATA", str(tmp_path / "own"))
+    found = re.findall(r"Next: (nas train-supernet .*?) The ranking", Reader(render([ranking(bench="s4-digits")])).text)
+    assert found == ["nas train-supernet mixpath --recipe mixpath-s4-digits"]
+    own = {"size": 8, "noise": 0.25, "limit": 48, "val_fraction": 0.2, "seed": 0}
+    table("noisy", more={"plan": {"data": "digits", "settings": {"data": own}, "recipe": "gone"}})
+    text = Reader(render([ranking(bench="noisy", out="noisy")])).text
+    (command,) = re.findall(r"Next: nas (train-supernet mixpath .*?) The ranking", text)
+    assert command.startswith("train-supernet mixpath --space mixpath-s4 --data digits --set space.width=0.0625")
+    assert command.endswith("--set data.size=8 --set data.noise=0.25 --set data.limit=48")
+    small = [word for at, word in enumerate(TINY) if "data." not in "".join(map(str, TINY[at : at + 2]))]
+    said = nas(*command.split(), *small, "--precision", "fp32", "--out", "fits")
+    assert said.code == 0, said.err
+    assert nas("rank", "--bench", "noisy", "--run", "fits", "--json").data["notes"] == []
+
+
 def test_the_published_protocol_is_said_and_compares_nothing(kept: Path) -> None:
     run = copied(kept, "paper")
     read = Reader(render([run]))

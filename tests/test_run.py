@@ -13,7 +13,7 @@ from command import nas
 
 from nas_suite.disk import repair_tail, write_atomic
 from nas_suite.errors import BadInput
-from nas_suite.run import LOG, Run, all_runs, handle, run_at
+from nas_suite.run import LOG, Run, all_runs, handle, run_at, runs_root
 
 
 @pytest.fixture
@@ -170,6 +170,19 @@ def test_a_full_disk_loses_nothing_that_was_saved(run: Run) -> None:
     step, _ = run.load()  # type: ignore[misc]
     assert step == 1
     assert sorted(p.name for p in run.path.iterdir()) == ["checkpoint-000000001", "log.jsonl", "run.json"]
+
+
+def test_a_run_that_a_full_disk_refuses_leaves_no_folder() -> None:
+    child = os.fork()
+    if child == 0:
+        full(10)
+        try:
+            Run.numbered("rank_toy", {"schema": 1, "kind": "rank", "status": "running"})
+        except BadInput:
+            os._exit(42)
+        os._exit(43)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    assert list(runs_root().iterdir()) == []
 
 
 def test_a_full_disk_keeps_the_file_that_stood_there(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training from scratch: every setting has an effect, resumes are exact, and the files that come out load and run."""
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from test_contract_methods import figures, images, same
+from tiny import SPACES as TINY
 from torch import nn
 
 from nas_suite import pipeline
@@ -20,7 +22,7 @@ from nas_suite.layers import DropPath
 from nas_suite.plan import Plan, compose
 from nas_suite.run import Run
 from nas_suite.spaces import SPACES
-from nas_suite.standalone import Recipe, Standalone, average, set_drop_path
+from nas_suite.standalone import Recipe, Standalone, average, set_drop_path, set_dropout
 
 SPACE = SPACES.build("mixpath-s1", {"width": 0.1, "m": 2, "kernels": (3, 5), "image_size": 8, "classes": 2})
 ARCH = SPACE.parse("-".join(["e3k35"] * 12))
@@ -42,7 +44,8 @@ def trained(tmp_path: Path, name: str, **settings: Any) -> tuple[Standalone, Run
     ("setting", "value"),
     [("epochs", 2), ("batch_size", 8), ("lr", 0.5), ("min_lr", 0.02), ("lr_every", "epoch"), ("warmup_epochs", 0),
      ("optimizer", "adam"), ("optimizer", "adamw"), ("momentum", 0.0), ("weight_decay", 0.5), ("decay_norms", True),
-     ("clip", 0.01), ("label_smoothing", 0.3), ("drop_path", 0.5), ("ema", 0.5), ("pad", 0), ("flip", False), ("cutout", 0)],
+     ("clip", 0.01), ("label_smoothing", 0.3), ("drop_path", 0.5), ("dropout", 0.5), ("ema", 0.5), ("pad", 0), ("flip", False),
+     ("cutout", 0), ("jitter", 0.4), ("hue", 0.2)],
 )  # fmt: skip
 def test_every_setting_of_the_recipe_has_an_effect(setting: str, value: Any, tmp_path: Path) -> None:
     plain, _ = trained(tmp_path, "plain")
@@ -51,7 +54,7 @@ def test_every_setting_of_the_recipe_has_an_effect(setting: str, value: Any, tmp
 
 
 def test_a_training_that_was_broken_off_ends_as_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: dict[str, Any] = {"ema": 0.9, "drop_path": 0.3}
+    settings: dict[str, Any] = {"ema": 0.9, "drop_path": 0.3, "dropout": 0.3, "jitter": 0.4, "hue": 0.2}
     whole, unbroken = trained(tmp_path, "whole", **settings)
     broken = Run.create(tmp_path / "broken", {"schema": 1})
     monkeypatch.setattr("nas_suite.engine.SAVE_SECONDS", -1.0)
@@ -98,6 +101,31 @@ def test_drop_path_rises_from_the_first_block_to_the_last() -> None:
     assert rates == pytest.approx(list(np.linspace(0, 0.22, 12)))
     with pytest.raises(ValueError, match="drop_path must be 0"):
         set_drop_path(nn.Linear(2, 2), 0.1)
+
+
+@pytest.mark.parametrize("name", SPACES.names())
+def test_every_spaces_networks_drop_features_before_the_classifier_in_training_alone(name: str) -> None:
+    space = SPACES.build(name, TINY[name])
+    network = space.network(space.sample(random.Random(0)))
+    linear = [part for part in network.modules() if isinstance(part, nn.Linear)][-1]
+    seen: list[torch.Tensor] = []
+    linear.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    side = space.image_size
+    x = torch.randn(8, space.channels, side, side)
+    set_dropout(network, 0.75)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        network.train()(x)
+        network.eval()(x)
+        set_dropout(network, 0.0)
+        network.train()(x)
+    kept, *whole = [float((features != 0).float().mean()) for features in seen]
+    assert 0 < kept < min(whole) / 2
+
+
+def test_dropout_needs_a_place() -> None:
+    with pytest.raises(ValueError, match="dropout must be 0"):
+        set_dropout(nn.Linear(2, 2), 0.1)
 
 
 def test_averaged_weights_move_towards_the_networks() -> None:

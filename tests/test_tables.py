@@ -1,7 +1,10 @@
 """Tables: written whole, found by architecture, checked by sha256, refused where they are not what they were."""
 
+import itertools
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -146,17 +149,27 @@ def test_of_two_that_write_one_name_one_is_told_to_wait() -> None:
     thread.join()
 
 
-def test_a_disk_that_refuses_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+def test_a_disk_that_refuses_is_said_in_one_line_and_leaves_nothing() -> None:
+    archs = np.array(list(itertools.product(range(3), repeat=8)), np.uint8)
+    large = Draft("toy", "macro", archs, [(VAL, np.zeros((len(archs), 3)))])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # the architectures fit, the column does not
+    try:
+        with pytest.raises(BadInput, match=r"cannot write to .*toy: file too large; make room there, or set NAS_DATA"):
+            tables.write(large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert [p.name for p in tables.tables_folder().iterdir()] == [".toy.lock"]
+    assert len(tables.write(large)) == 6561
 
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(
-        BadInput, match=r"cannot write to .*toy: no space is left on its disk; make room there, or set NAS_DATA"
-    ):
-        tables.write(draft())
-    monkeypatch.undo()
-    assert not (tables.tables_folder() / "toy").exists()
+
+def test_columns_are_written_as_numpy_does(tmp_path: Path) -> None:
+    for values in (np.arange(6.0).reshape(2, 3).T, np.array([[1, 2]], ">u2"), np.zeros((0, 4)), np.array([b"ab", b"c"])):
+        tables.save(tmp_path / "a.npy", values)
+        np.save(tmp_path / "b.npy", np.ascontiguousarray(values))
+        assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
 def test_a_table_is_mapped_not_read(tmp_path: Path) -> None:

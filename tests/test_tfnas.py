@@ -87,6 +87,9 @@ def test_the_second_path_is_uniform_over_what_the_first_left() -> None:
         expected = sum(q / 3 for one, q in enumerate(CERTAIN) if one != other)
         assert share == pytest.approx(expected, abs=0.006)
         assert expected == pytest.approx((1 - p) / 3)
+    undecided = method()
+    seconds = Counter(op for step in range(13_334) for op in undecided.drawn(step, two=True)[1])
+    assert [seconds[op] / total for op in range(4)] == pytest.approx([0.25] * 4, abs=0.005)
 
 
 def test_the_other_rules_of_the_second_path() -> None:
@@ -119,14 +122,21 @@ def test_a_step_of_the_weights_sums_two_gradients_in_one_pass(monkeypatch: pytes
         for total, gradient in zip(expected, gradients, strict=True):
             total += 0 if gradient is None else gradient
     before, choices = values(found.supernet.parameters()), values([*found.alphas, *found.betas])
-    calls = Counter[str]()
+    calls, summed = Counter[str](), []
+
+    def note(name: str) -> None:
+        calls.update([name])
+        if name == "advance":
+            summed.extend(torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in found.supernet.parameters())
+
     for name in ("accumulate", "advance"):
         real = getattr(Descent, name)
-        monkeypatch.setattr(Descent, name, lambda self, *a, n=name, r=real: (calls.update([n]), r(self, *a))[1])
+        monkeypatch.setattr(Descent, name, lambda self, *a, n=name, r=real: (note(n), r(self, *a))[1])
     found.learn((x, y), 0, two=True)
     assert calls == {"accumulate": 1, "advance": 1}
     assert equal(choices, values([*found.alphas, *found.betas]))
-    for was, now, gradient in zip(before, found.supernet.parameters(), expected, strict=True):
+    for was, now, gradient, step in zip(before, found.supernet.parameters(), expected, summed, strict=True):
+        torch.testing.assert_close(step, gradient, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(was - now.detach(), gradient, rtol=1e-3, atol=1e-6)
 
 
@@ -350,7 +360,8 @@ def test_operations_that_starve_are_named() -> None:
     [("lr", 0.5), ("min_lr", 0.02), ("momentum", 0.0), ("weight_decay", 0.5), ("clip", 0.01), ("choice_lr", 0.2),
      ("choice_momentum", 0.0), ("choice_weight_decay", 0.5), ("latency_weight", 10.0), ("temperature", 0.5),
      ("temperature_decay", 0.5), ("second_path", "none"), ("second_path", "gumbel"), ("warmup_epochs", 0), ("elastic", False),
-     ("latency", 1.0), ("pad", 0), ("flip", False), ("cutout", 4), ("batch_size", 8), ("aligned", True)],
+     ("latency", 1.0), ("pad", 0), ("flip", False), ("cutout", 4), ("batch_size", 8), ("aligned", True),
+     ("jitter", 0.4), ("hue", 0.2)],
 )  # fmt: skip
 def test_every_setting_has_an_effect(setting: str, value: Any) -> None:
     plain, changed = (believing(method(**{"epochs": 3, **some})) for some in ({}, {setting: value}))

@@ -8,6 +8,7 @@ SPACES: dict[str, dict[str, Any]] = {
     "mixpath-s2": {"width": 0.1, "m": 2, "kernels": (3, 5), "image_size": 32, "classes": 10},
     "mixpath-s3": {"width": 0.1, "kernels": (3, 5), "image_size": 32, "classes": 10},
     "mixpath-s4": {"width": 0.0625, "image_size": 8},
+    "mobilenetv3": {"width": 0.25, "image_size": 16, "classes": 10, "small": True},
     "nasbench101": {"width": 0.0625, "image_size": 8},
     "nasbench201": {"width": 0.5, "cells": 1, "image_size": 8},
     "tfnas": {"width": 0.1, "image_size": 16, "classes": 10, "width_step": 4, "small": True},

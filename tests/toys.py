@@ -183,4 +183,4 @@ class ToyNet(ElasticSupernet):
 
     def align(self) -> None:
         for block in self.blocks:
-            align(block)  # type: ignore[arg-type]
+            align((operation.expand, operation.filter, operation.project) for operation in block)

@@ -1,6 +1,8 @@
 """`nas bench`: the benchmarks that rankings are judged by."""
 
+import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,6 +82,9 @@ def info(name: BenchName, as_json: Json = False) -> None:
     heads |= {f"space.{key}": value for key, value in found["space"]["settings"].items()}
     heads |= {key: found[key] for key in keys if found.get(key)}
     heads["about"] = Prose(found["about"])
+    for other, columns in found["beside"].items():
+        more = f"{other} measured the same networks: {plural(len(columns), 'column')}, such as {columns[0]}"
+        heads["beside"] = Prose(f"{more}; query tells them too")
     rows = [(c["name"], c["unit"], str(c["repeats"]), Prose(c["about"])) for c in found["columns"]]
     answer("bench info", found, as_json, [facts(heads), "", Table(("column", "unit", "repeats", "about"), rows)])
 
@@ -157,19 +162,30 @@ def query(
     arch: Annotated[str, typer.Option(metavar="TEXT", help="An architecture, as `nas spaces sample` prints it.")],
     as_json: Json = False,
 ) -> None:
-    """Print all that a benchmark knows of one architecture."""
+    """Print all that a benchmark, and those that measured its networks, know of one architecture."""
     from nas_suite.pipeline import benches
 
     found = benches.queried(name, arch)
-    rows = {key: spoken(value) for key, value in found["values"].items()}
-    answer("bench query", found, as_json, [found["arch"], facts(rows)])
+    parts = [found["arch"], measured(found)]
+    for name_beside, other in found["beside"].items():
+        parts += ["", f"{name_beside}, of the same network", measured(other)]
+    answer("bench query", found, as_json, parts)
+
+
+def measured(row: Mapping[str, Any]) -> Table:
+    """The columns of a row with their units."""
+    said = {key: spoken(value) for key, value in row["values"].items()}
+    units = {key: unit for key, unit in row["units"].items() if unit not in ("share", "md5") and said[key] != "–"}
+    return facts({key: f"{text} {units.get(key, '')}".rstrip() for key, text in said.items()})
 
 
 def spoken(value: Any) -> str:
     """A value, or its repeats."""
     if isinstance(value, list):
         return ", ".join(map(spoken, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.0f}" if abs(value) >= 1e6 else f"{value:.6g}"
+    return str(value)
 
 
 @app.command(epilog=example("nas bench verify nb101"))

@@ -83,7 +83,12 @@ def fidelity(text: str | None) -> dict[str, str]:
 
 
 def search_directly(
-    plan: Any, limits: dict[str, float], checkpoint: str | None, table: str | None, out: Path | None, as_json: bool
+    plan: Any,
+    limits: dict[str, float],
+    checkpoint: str | None,
+    table: tuple[str | None, Any],
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     from nas_suite import pipeline
 
@@ -93,5 +98,5 @@ def search_directly(
         note("no learned surrogate, so a plain Gaussian process searches; nas meta-train tnas makes one, --checkpoint names it")
     note(f"searching {plan.space} with {plan.method} on {plan.data}, by training")
     with watching("search", "networks") as progress:
-        run = pipeline.search_directly(plan, limits, at, out, progress, table)
+        run = pipeline.search_directly(plan, limits, at, out, progress, *table)
     finished("search", run, as_json)

@@ -72,6 +72,8 @@ def rank(
     """Say how well estimators order real networks: tau with its interval, beside trivial baselines and the noise ceiling."""
     if sample is not None and everything:
         raise BadInput("--sample and --all each say how many networks: give one of them")
+    if protocol == "paper" and (sample is not None or everything):
+        raise BadInput(f"--protocol paper draws its own networks: leave out {'--all' if everything else '--sample'}")
     from nas_suite import pipeline
     from nas_suite.pipeline.field import SAMPLE
 

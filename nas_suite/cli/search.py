@@ -29,7 +29,7 @@ from nas_suite.cli.common import (
     example,
     setting,
 )
-from nas_suite.cli.latency import complete_table
+from nas_suite.cli.latency import complete_table, conditions
 from nas_suite.cli.progress import watching
 from nas_suite.cli.train import WORK, finished, images_a_step
 from nas_suite.errors import BadInput
@@ -37,10 +37,11 @@ from nas_suite.run import handle, newest, run_at
 
 app = typer.Typer()
 SUPERNET, LATENCY = "Search of a trained supernet (mixpath, spos, fairnas)", "Search for a latency (tfnas)"
+MEASURED, TABLES = "How the latency is measured", "as the table was, or nas latency build would"
 BOTH = ("budget", "max")  # of searches that look at many networks
 SEARCHED = ("run", "objective", "calib-images")
 TRAINING = ("data", "epochs", "batch-size", "lr", "threads")
-DERIVED = ("latency", "second-path", "depth", "no-elastic", "no-measure")
+DERIVED = ("latency", "second-path", "depth", "no-se", "no-elastic", "no-measure")
 DIRECT = (
     "space",
     "checkpoint",
@@ -113,6 +114,9 @@ def search(
             rich_help_panel=LATENCY,
         ),
     ] = None,
+    no_se: Annotated[
+        bool, typer.Option("--no-se", help="Choose among operations without squeeze-excite.", rich_help_panel=LATENCY)
+    ] = False,
     no_elastic: Annotated[
         bool, typer.Option("--no-elastic", help="Leave widths as they are.", rich_help_panel=LATENCY)
     ] = False,
@@ -140,7 +144,17 @@ def search(
             help="A latency table: its file, or its name in `nas latency list`.",
             show_default="the newest of this machine; tfnas measures one where there is none",
             autocompletion=complete_table,
+            rich_help_panel=MEASURED,
         ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Images of one run.", show_default=TABLES, rich_help_panel=MEASURED)
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="fp32, bf16 or fp16.", show_default=TABLES, rich_help_panel=MEASURED)
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=1, help="Pixels a side of an image.", show_default=TABLES, rich_help_panel=MEASURED)
     ] = None,
     recipe: Recipe = None,
     config: Config = None,
@@ -171,7 +185,8 @@ def search(
     given = {
         "run": run, "budget": budget, "objective": objective, "max": most, "calib-images": calib_images, "latency": latency,
         "data": data, "epochs": epochs, "batch-size": batch_size, "lr": lr, "threads": threads,
-        "second-path": second_path, "depth": depth, "no-elastic": no_elastic or None, "no-measure": no_measure or None,
+        "second-path": second_path, "depth": depth, "no-se": no_se or None, "no-elastic": no_elastic or None,
+        "no-measure": no_measure or None,
         "space": space, "checkpoint": checkpoint, "init-size": init_size, "init": init, "fidelity": fidelity,
         "finalists": finalists, "finalist-seeds": finalist_seeds, "parallel": parallel, "patience": patience,
         "max-seconds": max_seconds,
@@ -181,22 +196,24 @@ def search(
         if given[name] is not None:
             raise BadInput(f"--{name} has no meaning for nas search {method}; nas search --help says which options have")
     names = {"seed": seed, "device": device, "precision": precision}
+    asked = conditions(batch=batch, dtype=dtype, resolution=resolution)
     if cls.direct:
         own = {name.replace("-", "_"): given[name] for name in DIRECT[2:] if name != "fidelity"}
         own |= {"budget": budget, **direct.fidelity(fidelity)}
         trained = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
         words = [*(sets or ()), *(f"retrain.{name}={value}" for name, value in trained.items() if value is not None)]
         plan = planned(method, recipe, config, words, {**names, "data": data, "space": space, "threads": threads}, own)
-        direct.search_directly(plan, bounds(most or ()), checkpoint, table, out, as_json)
+        direct.search_directly(plan, bounds(most or ()), checkpoint, (table, asked), out, as_json)
     elif cls.derives:
-        words = [*(sets or ()), *([f"space.depth_by={depth}"] if depth is not None else [])]
+        words = [*(sets or ()), *([f"space.depth_by={depth}"] if depth is not None else []), *["space.se=false"] * no_se]
+        words += [f"deploy.image_size={resolution}"] if resolution is not None else []
         own = {"latency": latency, "epochs": epochs, "batch_size": batch_size, "lr": lr, "second_path": second_path}
         own |= {"elastic": False if no_elastic else None}
         plan = planned(method, recipe, config, words, {**names, "data": data, "threads": threads}, own)
-        derive(plan, table, not no_measure, out, as_json)
+        derive(plan, table, asked, not no_measure, out, as_json)
     else:
         own, sources = {"budget": budget, "calib_images": calib_images}, (recipe, config, sets or [])
-        search_supernet(method, run, objective, bounds(most or ()), sources, {**names, **own}, table, out, as_json)
+        search_supernet(method, run, objective, bounds(most or ()), sources, {**names, **own}, table, asked, out, as_json)
 
 
 def search_supernet(
@@ -207,6 +224,7 @@ def search_supernet(
     sources: tuple[str | None, Path | None, list[str]],
     flags: dict[str, Any],
     table: str | None,
+    asked: Any,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -220,7 +238,7 @@ def search_supernet(
     plan = searched(plan, compose(plan, *sources, **flags), sources[2])
     note(f"searching the supernet {handle(supernet)}")
     with watching("search", "networks") as progress:
-        found = pipeline.search_supernet(supernet, plan, objective or ("error", "macs"), limits, out, progress, table)
+        found = pipeline.search_supernet(supernet, plan, objective or ("error", "macs"), limits, out, progress, table, asked)
     finished("search", found, as_json)
 
 
@@ -266,12 +284,12 @@ def planned(
     return compose(Plan(method=method, space=first), recipe, config, sets, method=method, **names, **typed)
 
 
-def derive(plan: Any, table: str | None, measure: bool, out: Path | None, as_json: bool) -> None:
+def derive(plan: Any, table: str | None, asked: Any, measure: bool, out: Path | None, as_json: bool) -> None:
     from nas_suite import pipeline
 
     each = images_a_step(plan, "method")
     with watching("latency table", "blocks") as progress:
-        found = pipeline.latency_table(plan, table, progress)
+        found = pipeline.latency_table(plan, table, progress, asked)
     note(f"latencies of {found.conditions.device} by {found.where}")
     if found.noise is not None and found.noisy:
         note(f"noisy, not to be believed: {'; '.join(found.noise.reasons)}; nas latency build measures it again")

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas_suite.cli.answer import facts, percent, short
+from nas_suite.cli.comparisons import of_comparison
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.rankings import of_ranking
-from nas_suite.run import ROWS, Run, handle
+from nas_suite.run import JOBS, ROWS, Run, handle
 from nas_suite.words import plural
 
 Parts = list[Table | str]
@@ -26,12 +27,16 @@ def figure(run: Run) -> str:
         return plural(len(run.trials()), "network")
     if run.record["kind"] == "table":
         return f"{len(run.lines(ROWS))} of {plural(len(run.record['archs']) * run.record['repeats'], 'training')}"
+    if run.record["kind"] == "compare":
+        every = len(run.record["searchers"]) * run.record["seeds"]
+        return f"{len(run.lines(JOBS))} of {plural(every, 'search', 'searches')}"
     if run.record["kind"] == "meta" and "result" in run.record:
         return run.record["result"]["preset"]
     if run.record["kind"] == "rank":
         return plural(run.record["result"]["n"], "network") if "result" in run.record else ""
     if run.record["kind"] == "bilevel" and "result" in run.record:
-        return f"{run.record['result']['predicted_ms']:.2f} ms"
+        result = run.record["result"]
+        return f"{result['predicted_ms'] if result['measured_ms'] is None else result['measured_ms']:.2f} ms"
     if "result" in run.record:
         return f"test {percent(run.record['result']['test_accuracy']['best'])}"
     log = run.epochs()
@@ -124,11 +129,12 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
     parts: Parts = [facts(heads)]
     if result is not None:
         measured = result["measured_ms"]
+        corrected = result.get("table_ms", result["predicted_ms"]) != result["predicted_ms"]
         parts[0] = facts(
             heads
             | {
                 "target": f"{result['target_ms']:g} ms",
-                "predicted": f"{result['predicted_ms']:.3f} ms, by the table",
+                "predicted": f"{result['predicted_ms']:.3f} ms, by the table{' as the measurements corrected it' * corrected}",
                 "measured": f"not measured: {result['unmeasured']}" if measured is None else f"{measured:.3f} ms",
                 "error in the supernet": percent(result["val_error"]),
                 "parameters": f"{result['params']:,.0f}",
@@ -209,6 +215,7 @@ SUMMARIES = {
     "retrain": of_retraining,
     "rank": of_ranking,
     "table": of_table,
+    "compare": of_comparison,
 }
 
 

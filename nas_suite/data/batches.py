@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64, UInt8
 from torch import Tensor
 
+from nas_suite.data.colour import jittered
 from nas_suite.data.images import Images, shuffled
 from nas_suite.errors import BadInput
 from nas_suite.words import plural
@@ -53,18 +54,23 @@ def normalised(
 class Augment:
     """What is done to training images, for each image anew.
 
-    In this order: pad by `pad` black pixels and crop at random to the former size; flip left to right with
-    probability 0.5 (`flip`); normalise; set to 0 a square of `cutout` pixels a side, whose centre is uniform over the
+    In this order: jitter colours, brightness, contrast and saturation by up to `jitter`, hue by up to `hue` of the circle
+    (`colour.jittered`; 0: not at all); pad by `pad` black pixels and crop at random to the former size; flip left to right
+    with probability 0.5 (`flip`); normalise; set to 0 a square of `cutout` pixels a side, whose centre is uniform over the
     image and whose part outside is lost (DeVries and Taylor 2017; 0: none).
     """
 
     pad: int = 4
     flip: bool = True
     cutout: int = 16
+    jitter: float = 0.0
+    hue: float = 0.0
 
     def __post_init__(self) -> None:
         if self.pad < 0 or self.cutout < 0:
             raise BadInput(f"augment: pad = {self.pad} and cutout = {self.cutout} must be at least 0")
+        if not (0 <= self.jitter <= 1 and 0 <= self.hue <= 0.5):
+            raise BadInput(f"augment: jitter = {self.jitter} must be 0 to 1, hue = {self.hue} 0 to 0.5")
 
     def __call__(
         self,
@@ -81,6 +87,8 @@ class Augment:
         is looked up in a table of the normalised pixels, of black, and of zero.
         """
         n, channels, height, width = x.shape
+        if self.jitter or self.hue:
+            x = jittered(x, generator, self.jitter, self.hue)
         step = n if x.is_cuda else min(n, max(1, SERIAL // (channels * height * width)))
         scale, shift = scale_and_shift(mean, std, width, x.device)
         table = torch.empty(step * height * width + 2, channels, device=x.device)

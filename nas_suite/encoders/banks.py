@@ -29,10 +29,12 @@ CODE, NOISE = 512, 0.5
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Features of each class's images; `extractor` says what made them, and features of two are never compared."""
+    """Features of each class's images; `extractor` says what made them, and features of two are never compared. `names` are
+    those of classes that have codes."""
 
     extractor: str
     classes: tuple[Float[np.ndarray, "_ f"], ...]
+    names: tuple[str, ...] = ()
 
     def draw(self, seed: Sequence[int], images: int = USED) -> list[Float[Tensor, "_ f"]]:
         """`images` of each class, all where there are no more; a pure function of the seed."""
@@ -60,7 +62,7 @@ def bank(images: Images, mean: Sequence[float], std: Sequence[float], extractor:
 
 def coded(classes: Sequence[str]) -> Bank:
     """The bank of classes of which only names are known."""
-    return Bank(CODES, tuple(code(name) for name in classes))
+    return Bank(CODES, tuple(code(name) for name in classes), tuple(classes))
 
 
 @lru_cache(maxsize=1 << 12)

@@ -17,12 +17,14 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Original:
-    """A published file, and where it can be downloaded by itself; what nobody tells of it is left out."""
+    """A published file, and where it can be downloaded by itself; what nobody tells of it is left out. A `copy` holds the same
+    numbers in another form, by others than the makers, who do not have it."""
 
     file: str
     url: str = ""
     sha256: str = ""
     bytes: int = 0
+    copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Published:
     """Each of which holds a table, the preferred one first."""
     home: str
     """Where its makers tell of it."""
+    beside: str = ""
+    """The benchmark whose networks it measures, and beside which it is told."""
 
     def read(self, file: Path, partial: bool, progress: Progress) -> "Draft":
         """The table that a file holds; BadInput where it is not one of this benchmark's, cut short or damaged."""
@@ -87,8 +91,8 @@ PUBLISHED: dict[str, Published] = {
                 Original("NATS-tss-v1_0-3ffb9-simple.tar"),
                 Original("NATS-tss-v1_0-3ffb9.pickle.pbz2"),
                 Original("NAS-Bench-201-v1_1-096897.pth"),
-                Original("nats_bench.csv"),
-                Original("nb201.npz"),
+                Original("nats_bench.csv", copy=True),
+                Original("nb201.npz", copy=True),
             ),
             "https://github.com/D-X-Y/NATS-Bench",
         ),
@@ -97,7 +101,11 @@ PUBLISHED: dict[str, Published] = {
             "NAS-Bench-Macro: 6,561 networks of eight layers on CIFAR-10, three trainings of 50 epochs each",
             "macro",
             "nas_suite.importers.macro:read",
-            (Original("nas-bench-macro_cifar10.json"), Original("nas_bench_macro.csv"), Original("nas_bench_macro.csv.xz")),
+            (
+                Original("nas-bench-macro_cifar10.json"),
+                Original("nas_bench_macro.csv", copy=True),
+                Original("nas_bench_macro.csv.xz", copy=True),
+            ),
             "https://github.com/xiusu/NAS-Bench-Macro",
         ),
         Published(
@@ -105,8 +113,9 @@ PUBLISHED: dict[str, Published] = {
             "HW-NAS-Bench: latency and energy of NAS-Bench-201's networks on six devices",
             "nasbench201",
             "nas_suite.importers.hw:read",
-            (Original("HW-NAS-Bench-v1_0.pickle"), Original("hw_nas_bench_nb201.npz")),
+            (Original("HW-NAS-Bench-v1_0.pickle"), Original("hw_nas_bench_nb201.npz", copy=True)),
             "https://github.com/GATECH-EIC/HW-NAS-Bench",
+            beside="nb201",
         ),
     )
 }

@@ -12,7 +12,7 @@ from nas_suite.errors import BadInput
 from nas_suite.latency.conditions import Conditions, in_ms
 from nas_suite.latency.table import Constant, Curve, LatencyTable, Point
 
-PICKLE = b"\x80"
+PICKLE, JSON = b"\x80", b"{"
 READERS = {True: "nas_suite.importers.tfnas_lut", False: "nas_suite.importers.ofa_lut"}
 """By whether a file is a pickle: modules with `read(file, factor, partial)`, a `Told`; `factor` is the file's unit in ms."""
 
@@ -36,7 +36,9 @@ def read(file: Path, unit: str, said: Conditions, partial: bool = False) -> Late
     factor = in_ms(unit)
     if said.device is None or said.batch is None:
         raise BadInput(f"{file} does not tell its device and batch; give --device and --batch")
-    told: Told = importlib.import_module(READERS[beginning(file) == PICKLE]).read(file, factor, partial)
+    if (first := beginning(file)) == JSON:
+        raise BadInput(f"{file} is JSON: a latency table of this suite is not imported, its file is named where one is wanted")
+    told: Told = importlib.import_module(READERS[first == PICKLE]).read(file, factor, partial)
     if not told.families and not told.blocks:
         raise BadInput(f"{file} has no block's latency")
     if said.resolution not in (None, told.resolution):

@@ -47,4 +47,4 @@ def recognised(file: Path, progress: Progress) -> Found:
     if start.startswith((TORCH, b"BZh")) or any(name.endswith("/data.pkl") for name in names) or tarfile.is_tarfile(file):
         return official(file, progress)
     said = f"holds {', '.join(names[:3])}" if names else f"begins with the bytes {start[:8].hex()}" if start else "is empty"
-    raise BadInput(f"{file} {said}, as none of NAS-Bench-201's files does: {WANTED}")
+    raise BadInput(f"{file} {said}, unlike any of NAS-Bench-201's files: {WANTED}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from nas_suite.errors import BadInput
 from nas_suite.importers.luts import Told
 from nas_suite.latency.table import Curve, Point
+from nas_suite.words import plural
 
 ORIGIN = "once-for-all (github.com/mit-han-lab/once-for-all), MIT"
 FIELDS = ("count", "mean", "std")
@@ -24,6 +25,7 @@ def read(file: Path, factor: float, partial: bool) -> Told:
     """Families and blocks in ms, `factor` being the file's unit in ms; means stand for medians.
 
     A squeeze-excite of once-for-all has a quarter of the width inside, which families call `sew4`; `hswish` is the hard swish.
+    The last convolution has no batch norm and is named `pointwise`.
     BadInput names the line that is not understood.
     """
     entries = dict(parsed(file))
@@ -58,6 +60,8 @@ def named(file: Path, key: str) -> tuple[str, int]:
         layer, side, c_in, _, c_out = told.groups()
         if layer == "AvgPool2D":
             return f"pool_i{c_in}_r{side}", 0
+        if layer == "Conv_2":
+            return f"pointwise_i{c_in}_o{c_out}_r{side}_hswish", 0
         kernel, stride = (3, 2) if layer == FIRST else (1, 1)
         return f"conv_i{c_in}_o{c_out}_k{kernel}_s{stride}_r{side}_hswish", 0
     if told := LOGITS.fullmatch(key):
@@ -73,7 +77,8 @@ def parsed(file: Path) -> Iterator[tuple[str, dict[str, float]]]:
         raise BadInput(f"{file} is no latency table of once-for-all, which is text: {error}") from None
     if not lines or len(lines) % (1 + len(FIELDS)):
         raise BadInput(
-            f"{file} is cut short or no latency table: {len(lines)} lines are not keys with {', '.join(FIELDS)} each"
+            f"{file} is cut short or no latency table: {plural(len(lines), 'line')}, where a key "
+            f"has {', '.join(FIELDS)} in three more"
         )
     seen = set()
     for at in range(0, len(lines), 1 + len(FIELDS)):

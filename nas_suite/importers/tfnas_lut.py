@@ -44,7 +44,7 @@ def read(file: Path, factor: float, partial: bool) -> Told:
                 given = f"{values[width]}, not a latency above 0" if width in values else "missing"
                 raise BadInput(f"{file}: {name} at width {width} is {given}")
         families[name] = Curve(widths, tuple(factor * values[width] for width in widths))
-    constant = Constant(factor * base, tuple(map(any_classes, alone)))
+    constant = Constant(factor * base, tuple(map(widened, alone)))
     return Told("TF-NAS (github.com/AberHu/TF-NAS), MIT", TFNAS.image_size, families, constant=constant)
 
 
@@ -101,6 +101,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def any_classes(key: str) -> str:
-    """The key of a head for any number of classes: the base was measured with 1,000, searches among fewer count it too."""
-    return re.sub(r"(head_.*_c)\d+_", r"\1*_", key)
+def widened(key: str) -> str:
+    """The key of what the base stands for, of a head for any number of classes and of a stem with squeeze-excite or without:
+    the base was measured with 1,000 classes and with it; searches among fewer, or without it, count it too."""
+    return re.sub(r"(head_.*_c|separable_.*_se)\d+_", r"\1*_", key)

@@ -22,7 +22,7 @@ CANDIDATES = 15
 
 def measure(points: Points, time_block: TimeBlock, journal: Journal, budget: float | None, progress: Progress = silent) -> None:
     """Measures until all points are there, or the coarse grid is and `budget` seconds are spent; goes on where the journal
-    stopped. `progress` is told points, or with a budget tenths of seconds."""
+    stopped. `progress` is told points, or with a budget tenths of seconds, as many as its share of the coarse grid at most."""
     reference = reference_of(points)
     total = len(points.blocks) if budget is None else round(10 * budget) + 1
     coarse = {block.key for block in points.coarse}
@@ -32,6 +32,11 @@ def measure(points: Points, time_block: TimeBlock, journal: Journal, budget: flo
 
     def over() -> bool:
         return budget is not None and journal.spent >= budget and coarse <= journal.readings.keys()
+
+    def done() -> int:
+        if budget is None:
+            return len(journal.readings)
+        return int(min(10 * journal.spent, total * len(coarse & journal.readings.keys()) / len(coarse)))
 
     def look() -> None:
         journal.look(time_block(reference, MOST_SECONDS).ms, patient=not over())
@@ -43,7 +48,7 @@ def measure(points: Points, time_block: TimeBlock, journal: Journal, budget: flo
     while not over() and (leg := points.leg(journal.ms, spare=budget is not None)):
         for block in leg:
             journal.add(block.key, time_block(block, seconds))
-            progress(min(total - 1, len(journal.readings) if budget is None else int(10 * journal.spent)), total, {})
+            progress(min(total - 1, done()), total, {})
             if over():
                 break
         look()

@@ -42,6 +42,9 @@ class Conditions:
         ]
 
 
+ANY = Conditions()
+"""What is asked where nobody asks anything."""
+
 UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
 """Units of time, in ms."""
 

@@ -83,12 +83,14 @@ def newest(name: str, space: "SearchSpace", asked: Conditions) -> "LatencyTable"
 
 
 def chosen(name: str, space: "SearchSpace", table: str | None, asked: Conditions, here: Conditions) -> "LatencyTable":
-    """The table that somebody named, which must not have been measured otherwise than is `asked` explicitly; where nobody did,
-    the newest of what is asked, and of `here` where nothing is asked."""
+    """The table that somebody named, which must not have been measured otherwise than is `asked` explicitly, nor at another
+    resolution than the space's; where nobody did, the newest of what is asked, and of `here` where nothing is asked."""
     from nas_suite.latency.table import LatencyTable
 
     if table is None:
         return newest(name, space, asked.filled(here))
     found = LatencyTable.read(located(table))
+    if found.conditions.resolution is not None:
+        asked = asked.filled(Conditions(resolution=space.image_size))
     agreed(f"the latency table {found.where}", found.conditions, asked)
     return found

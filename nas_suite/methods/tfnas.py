@@ -34,8 +34,9 @@ class TFNAS(Method):
     by one of the choices on validation images, all operations mixed, towards low error and the target latency; and after each
     epoch the widths of the network that is held to be best are scaled so that it meets the target.
 
-    Defaults are the paper's, for its 100 classes of ImageNet (official code, train_search.py: 30-63, 83-153); its random
-    resized crops and colour jitter are this suite's crops and flips. `latency` is the target in ms, by `problem.latency`, a
+    Defaults are the paper's, for its 100 classes of ImageNet (official code, train_search.py: 30-63, 83-153), but for its
+    random resized crops, which are this suite's padded ones, and its jitter of colours, which has to be asked for (`jitter` is
+    of brightness, contrast and saturation). `latency` is the target in ms, by `problem.latency`, a
     cost over the space as it is to be deployed, whose operations and depths are those of the supernet's space; its widths may
     be others, and are in proportion. `second_path` says how the second path's operations are drawn from those that the first
     left: `random` (the paper's), `gumbel`, the likeliest (`max`), the unlikeliest (`min`), or that there is none. Without
@@ -71,6 +72,8 @@ class TFNAS(Method):
     pad: Annotated[int, Ge(0)] = 4
     flip: bool = True
     cutout: Annotated[int, Ge(0)] = 0
+    jitter: Annotated[float, Ge(0), Le(1)] = 0.0
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
     supernet: ElasticSupernet = field(init=False, repr=False)
     descent: Descent = field(init=False, repr=False)
     choosing: Descent = field(init=False, repr=False)
@@ -106,7 +109,7 @@ class TFNAS(Method):
 
     def batches(self) -> Batches:
         p = self.problem
-        augment = Augment(self.pad, self.flip, self.cutout)
+        augment = Augment(self.pad, self.flip, self.cutout, self.jitter, self.hue)
         return Batches(p.train, self.batch_size, p.mean, p.std, augment, p.seed, p.compute.device)
 
     @cached_property

@@ -41,7 +41,7 @@ def listed() -> list[dict[str, Any]]:
 
 
 def described(name: str) -> dict[str, Any]:
-    """What a table holds, and which column is meant where no metric is named."""
+    """What a table holds, which column is meant where no metric is named, and the columns of tables beside it."""
     table = bench(name)
     about = {key: value for key, value in table.manifest.items() if key not in ("files", "columns")}
     columns = [
@@ -49,7 +49,14 @@ def described(name: str) -> dict[str, Any]:
         for column in table.manifest["columns"]
     ]
     networks = space_of_table(table).size()
-    return {**about, "where": str(table.path), "metric": default(table), "columns": columns, "space_size": networks}
+    about |= {"where": str(table.path), "metric": default(table), "columns": columns, "space_size": networks}
+    return {**about, "beside": {other.name: [*other.columns] for other in beside(table)}}
+
+
+def beside(table: Table) -> list[Table]:
+    """The tables of this machine that measure the networks of this one: of NAS-Bench-201's, HW-NAS-Bench."""
+    here = tables.there()
+    return [bench(name) for name, about in PUBLISHED.items() if about.beside == table.name and name in here]
 
 
 def default(table: Table) -> str | None:
@@ -103,10 +110,10 @@ def download(name: str, file: str | None = None, mirror: str | None = None) -> D
     """What `get` would bring: the preferred file, or the one that is named. Missing says what to bring by hand where there is
     no way to it."""
     about = official(name)
-    if file is not None and file not in about.downloads:
-        raise BadInput(f"{name} has no file {file!r} to download{suggest(file, about.downloads)}")
     if not about.downloads:
         raise Missing(f"{name} cannot be downloaded by itself: bring {by_hand(about)}")
+    if file is not None and file not in about.downloads:
+        raise BadInput(f"{name} has no file {file!r} to download{suggest(file, about.downloads)}")
     original = about.downloads[file] if file else next(iter(about.downloads.values()))
     folder, _, last = original.url.rpartition("/")
     try:
@@ -141,8 +148,11 @@ def official(name: str) -> Published:
 
 
 def by_hand(about: Published) -> str:
-    files = " or ".join(original.file for original in about.files)
-    return f"{files} from {about.home}: nas bench import {about.name} FILE"
+    """Which files to bring, from where, and the command that imports one."""
+    whence = [original.url for original in about.files if original.url]
+    others = " or ".join(original.file for original in about.files if not (original.url or original.copy))
+    whence += [f"{others} from {about.home}"] if others else []
+    return f"{' or '.join(whence)}, then: nas bench import {about.name} FILE"
 
 
 def take(name: str, file: Path, partial: bool = False, progress: Progress = unseen) -> Table:
@@ -154,19 +164,28 @@ def take(name: str, file: Path, partial: bool = False, progress: Progress = unse
 
 
 def queried(name: str, text: str) -> dict[str, Any]:
-    """All that a table holds of one architecture, as it is spelt or else of its canonical spelling."""
+    """All that a table, and those beside it, hold of one architecture, as it is spelt or else of its canonical spelling."""
     table = bench(name)
     space = space_of_table(table)
     arch = space.parse(text)
-    spellings: Iterable[Arch | None] = (arch, space.canonical(arch))
-    row = next((row for a in spellings if a is not None and (row := table.find(a)) is not None), None)
+    spellings = [a for a in (arch, space.canonical(arch)) if a is not None]
+    row = row_of(table, spellings)
     if row is None:
         raise BadInput(f"{name} has no {space.describe(arch)}: it holds {plural(len(table), 'network')} of {table.space}")
-    values: dict[str, Any] = {}
-    for column in table.columns.values():
-        value = table.values(column.name)[row]
-        values[column.name] = value.tobytes().hex() if column.unit == "md5" else value.tolist()
-    return {"bench": name, "arch": space.describe(table.arch(row)), "row": row, "values": values}
+    others = {other.name: at_row(other, at) for other in beside(table) if (at := row_of(other, spellings)) is not None}
+    return {"bench": name, "arch": space.describe(table.arch(row)), **at_row(table, row), "beside": others}
+
+
+def row_of(table: Table, spellings: Iterable[Arch]) -> int | None:
+    """The row of the first spelling that a table has, None where it has none."""
+    return next((row for arch in spellings if (row := table.find(arch)) is not None), None)
+
+
+def at_row(table: Table, row: int) -> dict[str, Any]:
+    """The columns of a row, each a value or its repeats, and their units."""
+    read = [(column, table.values(column.name)[row]) for column in table.columns.values()]
+    values = {column.name: value.tobytes().hex() if column.unit == "md5" else value.tolist() for column, value in read}
+    return {"row": row, "values": values, "units": {column.name: column.unit for column, _ in read}}
 
 
 def verified(name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from nas_suite.cost import COSTS, Cost, cost
 from nas_suite.engine import Progress, fit, silent
 from nas_suite.errors import BadInput, Missing, Unreachable
-from nas_suite.latency.conditions import Conditions
+from nas_suite.latency.conditions import ANY, Conditions
 from nas_suite.latency.table import LatencyTable
 from nas_suite.latency.timer import Reading
 from nas_suite.pipeline import latencies
@@ -44,16 +44,17 @@ def unheard(_: Round) -> None:
     """Tells nobody."""
 
 
-def latency_table(plan: Plan, table: str | None, progress: Progress = silent) -> LatencyTable:
+def latency_table(plan: Plan, table: str | None, progress: Progress = silent, asked: Conditions = ANY) -> LatencyTable:
     """The table that a search of this plan goes by: the one that is named, else the newest that this machine has of the
-    deployed space, else one that is measured now for some minutes."""
+    deployed space, else one that is measured now for some minutes. BadInput where a table that is named was measured otherwise
+    than is asked."""
     setting = prepare(plan)
     space = deployed(setting)
     try:
-        return latencies.table_for(plan.space, space, table, Conditions(), plan.device)
+        return latencies.table_for(plan.space, space, table, asked, plan.device)
     except Missing:
         settings = latencies.settings_of(space)
-        return latencies.build(plan.space, settings, latencies.PLAIN, plan.device, BUDGET, 0, None, progress)
+        return latencies.build(plan.space, settings, asked, plan.device, BUDGET, 0, None, progress)
 
 
 def derive(
@@ -87,7 +88,8 @@ def continue_deriving(run: Run, setting: Setting, method: Any, progress: Progres
 
 
 def derived(method: Any, setting: Setting, table: LatencyTable, measure: bool, told: Told) -> dict[str, Any]:
-    """The network that a trained search came to, with its latency by the table and as it was measured."""
+    """The network that a trained search came to, with its latency by the table, as it was predicted (the same, but for what the
+    rounds before it corrected) and as it was measured."""
     target: Target = method.target
     space = target.space
     arch: Arch = method.found
@@ -102,9 +104,11 @@ def derived(method: Any, setting: Setting, table: LatencyTable, measure: bool, t
             mend = (lambda corrected: corrected.nearest(method.beliefs)) if method.elastic else None
             rounds, arch = closed_loop(target, arch, read, told, mend)
     counted = {name: cost(name, space).total(arch) for name in COSTS}
-    found = {"arch": space.describe(arch), "target_ms": target.ms, "predicted_ms": target.cost.total(arch)}
+    found = {"arch": space.describe(arch), "target_ms": target.ms, "table_ms": target.cost.total(arch)}
+    best = nearest(rounds, target.ms) if rounds else None
     return {
-        **found, "measured_ms": nearest(rounds, target.ms).measured_ms if rounds else None, "unmeasured": unmeasured,
+        **found, "predicted_ms": best.predicted_ms if best else found["table_ms"],
+        "measured_ms": best.measured_ms if best else None, "unmeasured": unmeasured,
         "rounds": [asdict(r) for r in rounds],
         "val_error": float(method.scorer().score(method.searcher([], []).ask())[0]), **counted,
     }  # fmt: skip

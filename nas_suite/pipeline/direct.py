@@ -11,6 +11,7 @@ import numpy as np
 from nas_suite.disk import digest, repair_tail
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
+from nas_suite.latency.conditions import ANY, Conditions
 from nas_suite.methods.direct import Direct
 from nas_suite.objective import Objective
 from nas_suite.pipeline.finals import finals
@@ -42,6 +43,7 @@ def search_directly(
     out: Path | None = None,
     progress: Progress = silent,
     table: str | None = None,
+    asked: Conditions = ANY,
 ) -> Run:
     """Searches a plan's space by training networks one by one, the best of them whole; returns the run, which holds the winner.
 
@@ -49,7 +51,7 @@ def search_directly(
     """
     from nas_suite.pipeline.beginning import begin, learned, searcher
 
-    setting, found = with_latency(prepare(plan), bounds, table)
+    setting, found = with_latency(prepare(plan), bounds, table, asked)
     check(setting)
     region = Region(setting.space, limits_for(bounds, setting))
     believed = learned(setting, checkpoint)

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nas_suite.cost import COSTS, cost
+from nas_suite.data import DATA
 from nas_suite.data.download import SOURCES
 from nas_suite.errors import BadInput, suggest
 from nas_suite.ground import basis, check_basis, check_finished
 from nas_suite.pipeline import probing
-from nas_suite.pipeline.field import Field, bench, space_of_table, unlike
-from nas_suite.pipeline.setting import space_of
+from nas_suite.pipeline.field import Field, bench, made_with, space_of_table, unlike
+from nas_suite.pipeline.setting import lasting, space_of
 from nas_suite.pipeline.training import trained
-from nas_suite.plan import Plan
+from nas_suite.plan import FIT, Plan
 from nas_suite.proxies import PROXIES
+from nas_suite.registry import defaults
 from nas_suite.run import Run, all_runs, run_at
 from nas_suite.space import SearchSpace
+from nas_suite.spaces import SPACES
 from nas_suite.tables import Column, Table
 
 BASELINES = ("params", "macs", "depth")
@@ -178,8 +181,8 @@ def strangers(runs: Sequence[Run], table: Table, metric: Column) -> list[tuple[R
 def judged_on(table: Table, metric: Column) -> str:
     """The data of a metric, or else of its table's first accuracy, as `images_of` tells them."""
     data = metric.data or next((column.data for column in table.columns.values() if column.data), "")
-    plan = table.manifest.get("plan", {})
-    return images_of(plan) if plan.get("data") == data else data
+    made = made_with(table, data)
+    return images_of(made) if made else data
 
 
 def images_of(plan: Mapping[str, Any]) -> str:
@@ -189,9 +192,16 @@ def images_of(plan: Mapping[str, Any]) -> str:
 
 
 def cautions(runs: Sequence[Run], judged: Sequence[Estimator], table: Table, metric: Column) -> list[str]:
-    """What is to be borne in mind of estimators that were asked for: other data, or guesses of accuracy beside a cost."""
+    """What is to be borne in mind of estimators: other data or settings, the truth itself, or guesses of accuracy of a cost."""
     of = judged_on(table, metric)
     said = [f"{run.name} was trained on {data}; {metric.name} is of {of}" for run, data in strangers(runs, table, metric)]
+    said += otherwise(runs, table, metric)
+    columns = {e.name: column_of(e.name) for e in judged if e.kind == "column"}
+    said += [
+        f"{name} is {metric.name} of {table.name}, the truth that it is judged by: its tau says nothing"
+        for name, (of, column) in columns.items()
+        if (of.path, column.name) == (table.path, metric.name)
+    ]
     accurate = [e.name for e in judged if e.accurate]
     if metric.goal == "min" and accurate:
         said.append(
@@ -199,6 +209,34 @@ def cautions(runs: Sequence[Run], judged: Sequence[Estimator], table: Table, met
             f"({listed(accurate)}): a tau above 0 says that what they deem better costs more"
         )
     return said
+
+
+def otherwise(runs: Sequence[Run], table: Table, metric: Column) -> list[str]:
+    """The settings in which runs differ from what made the benchmark: of its data, where the metric is of these, and of its
+    space. A line for those that differ alike."""
+    groups = dict[str, list[str]]()
+    for run in runs:
+        plan = run.record["plan"]
+        made = made_with(table, metric.data or plan["data"])
+        found = []
+        if made.get("data") == plan["data"]:
+            own, theirs = (p["settings"].get("data", {}) for p in (plan, made))
+            found += differences("data", DATA.load(plan["data"]), own, theirs, ("path",))  # which `strangers` looks at
+        if plan["space"] == table.space:
+            found += differences("space", SPACES.load(table.space), plan["settings"]["space"], table.settings, FIT)
+        if found:
+            groups.setdefault("; ".join(found), []).append(run.name)
+    return [f"{listed(names)}: settings differ from those that made {table.name}: {what}" for what, names in groups.items()]
+
+
+def differences(part: str, cls: type, own: Mapping[str, Any], theirs: Mapping[str, Any], but: Sequence[str]) -> list[str]:
+    """The settings, defaults where they are not spelt out, that are not the same: `data.noise = 0.0, not 0.25`."""
+    one, other = ({**{name: lasting(value) for name, value in defaults(cls).items()}, **values} for values in (own, theirs))
+    return [
+        f"{part}.{name} = {one[name]!r}, not {other[name]!r}"
+        for name in one
+        if name in other and name not in but and one[name] != other[name]
+    ]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -45,6 +45,12 @@ def space_of_table(table: Table) -> SearchSpace:
     return SPACES.build(table.space, table.settings)
 
 
+def made_with(table: Table, data: str) -> Mapping[str, Any]:
+    """The plan that made a table of a data set; empty where none did, or one of another data set."""
+    plan = table.manifest.get("plan", {})
+    return plan if plan.get("data") == data else {}
+
+
 @dataclass(frozen=True)
 class Field:
     """Networks of a benchmark: `rows` of its table, and the same as `archs` of `own`, the space in which they are scored, each
@@ -129,19 +135,22 @@ def field(
         found = Field(table, column, space, own or space, rows, archs, protocol, seed)
     least = FEWEST + (DROPPED if protocol == "paper" else 0)
     if len(found) < least or found.distinct < FEWEST:
-        raise too_few(found, least)
+        raise too_few(found, least, sample is not None and sample == len(found))
     return found
 
 
-def too_few(found: Field, least: int) -> BadInput:
-    """How many networks there are of how many that a ranking needs, and where more could come from."""
+def too_few(found: Field, least: int, sampled: bool) -> BadInput:
+    """How many networks there are of how many that a ranking needs, and where more could come from. `sampled`: there are more,
+    but no more were asked for."""
     table, n = found.table, len(found)
     known = int(np.isfinite(table.means(found.metric.name)).sum())
     what = f"{plural(n, 'network')}, {found.distinct} of them distinct," if n else "no network"
-    what += f" with a {found.metric.name}" + (f" among those of the {known:,} that were asked for" if n < known else "")
-    more = (
-        "a larger --sample" if n < known else "a larger table (bench make with a larger --sample, bench import of a whole file)"
-    )
+    what += f" with a {found.metric.name}"
+    more = "a larger table (bench make with a larger --sample, bench import of a whole file)"
+    if sampled and n < known:
+        what, more = f"{what} among those of the {known:,} that were asked for", "a larger --sample"
+    elif n < known:
+        what += " among the spellings that were drawn" if found.protocol == "paper" else " in the space of the run"
     wanted = f"{least}, {FEWEST} of them distinct" if least > FEWEST else f"{FEWEST} distinct ones"
     return BadInput(f"{table.name} has {what}; a ranking needs {wanted}: {more}, or another --metric")
 

@@ -175,12 +175,12 @@ def check(
 def network_timer(table: LatencyTable, space: SearchSpace) -> Callable[[Arch], Reading]:
     """What measures whole networks of a space as a table's blocks were; BadInput says why this machine cannot."""
     under = table.conditions
-    if unknown := [field for field in ("threads", "dtype", "backend") if getattr(under, field) is None]:
-        raise BadInput(f"the table does not tell its {', '.join(unknown)}, so nothing can be measured alike")
     place = machine.having(under.device or "")
     if place is None:
         here = machine.called(machine.place("auto"))
         raise BadInput(f"the table was measured on {under.device}, which is not here: this machine has {here}")
+    if unknown := [field for field in ("threads", "dtype", "backend") if getattr(under, field) is None]:
+        raise BadInput(f"the table does not tell its {', '.join(unknown)}, so nothing can be measured alike")
     if space.image_size != under.resolution:
         raise BadInput(
             f"the table is of images of {under.resolution} px, the space of {space.image_size}: set the space's image_size"

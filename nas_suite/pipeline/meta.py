@@ -26,13 +26,13 @@ from nas_suite.spaces import SPACES
 from nas_suite.surrogate.deep import Build, DeepKernel, Networks
 from nas_suite.surrogate.experience import LEAST_ROWS, LEAST_SETS, Experience, Shelf
 from nas_suite.surrogate.learned import Learned
-from nas_suite.surrogate.meta import MetaLearner, Schedule
+from nas_suite.surrogate.meta import CLIP, MetaLearner, Schedule
 from nas_suite.surrogate.standard import Standardiser
 from nas_suite.words import plural
 
 NONE = "none"  # the extractor of data sets of which neither images nor classes are known
-SMALL = (20, 1_000)  # data sets and rows below which the preset is tiny
-LARGE = 20_000  # rows from which it is full
+SMALL = (20, 10_000)  # data sets and rows below which the preset is tiny
+LARGE = 100_000  # rows from which it is full
 FEATURES = ("auto", *NAMES, "codes")
 
 
@@ -189,7 +189,7 @@ def learner(asked: Asked, found: Gathered) -> MetaLearner | None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(asked.seed)
         build = replace(asked.build, preset=name, datasets=datasets)
-        kernel = DeepKernel(build, Networks(found.space, build.encoding), shelf.means)
+        kernel = DeepKernel(build, Networks(found.space, build.encoding), shelf.classes[0].shape[1], shelf.means)
     return MetaLearner(kernel, found.experience, shelf, asked.schedule, asked.seed)
 
 
@@ -215,12 +215,12 @@ def continue_meta(run: Run, progress: Progress = silent) -> Run:
         trained = learner(asked, found)
         figures: dict[str, Any] = {}
         if trained is None:
-            standardiser = Standardiser.of(found.experience.values)
+            standardiser = Standardiser.of(found.experience.values, CLIP)
         else:
             fit(trained, trained.batches, asked.schedule.epochs, run, asked.seed, progress)
             trained.finish()
             standardiser = trained.standardiser
-            figures = next(line for line in run.epochs() if line["epoch"] == trained.best_epoch)
+            figures = trained.figures() | {"epoch": trained.best_epoch}
         first = found.rows[0]
         kernel, shelf = (None, None) if trained is None else (trained.kernel, trained.shelf)
         made_by = found.extractor if kernel is not None and kernel.build.datasets else NONE

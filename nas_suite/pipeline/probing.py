@@ -8,7 +8,7 @@ from nas_suite.data.images import Splits
 from nas_suite.data.sets import DataSet
 from nas_suite.engine import Compute
 from nas_suite.errors import BadInput
-from nas_suite.pipeline.field import Field
+from nas_suite.pipeline.field import Field, made_with
 from nas_suite.proxies import IMAGES, PROXIES, blank, objective
 
 
@@ -56,8 +56,8 @@ def images(name: str, field: Field) -> DataSet:
             f"{name} looks at training images, but {field.metric.name} is {of} (there are: {', '.join(DATA.names())}); "
             f"proxies that need no images: {imageless()}"
         )
-    plan = table.manifest.get("plan", {})
-    settings = plan["settings"]["data"] if plan.get("data") == data else {"size": field.space.image_size}
+    made = made_with(table, data)
+    settings = made["settings"]["data"] if made else {"size": field.space.image_size}
     asked = DATA.build(data, settings)
     here = DATA.build(data, {key: value for key, value in settings.items() if key != "path"})
     return here if here.available() and not asked.available() else asked  # tables travel, the paths in their plans do not

@@ -20,7 +20,7 @@ from nas_suite.errors import BadInput
 from nas_suite.ground import check_images
 from nas_suite.pipeline import estimating, probing
 from nas_suite.pipeline.estimating import BASELINES, Estimator, Score, Source
-from nas_suite.pipeline.field import SAMPLE, Field, Protocol, about, bench, field, kept
+from nas_suite.pipeline.field import SAMPLE, Field, Protocol, about, bench, field, kept, made_with
 from nas_suite.pipeline.setting import environment, work
 from nas_suite.plan import Plan
 from nas_suite.rank import FEWEST, TOPS, Ranking, Truth, difference, ties
@@ -56,7 +56,9 @@ def rank_networks(request: Request, runs: Sequence[Run] = (), out: Path | None =
     for source in (source for e in judged for source in e.sources):
         source.check(found)  # what cannot score is refused before a run is made
     now = datetime.now().isoformat(timespec="milliseconds")
-    plan = Plan(method="", space=table.space, data=found.metric.data, settings={"space": table.settings}, seed=request.seed)
+    made = made_with(table, found.metric.data)
+    settings = {"space": table.settings, "data": made["settings"].get("data", {}) if made else {}}
+    plan = Plan("", table.space, found.metric.data, settings, request.seed, recipe=made.get("recipe", ""))
     record = {
         "schema": 1, "kind": "rank", "status": "running", "created": now, "plan": plan.record(), **asdict(request),
         "runs": estimating.recorded(runs), "left_out": left_out, "protocol_hash": found.hash, "environment": environment(),
@@ -177,8 +179,10 @@ def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Pr
     with Signals() as signals:
         for source in sources:
             if source.quick:
+                score = source.begin(found)
+                attempted(score, range(1))  # what is loaded and built once is no cost of scoring
                 begun = time.monotonic()
-                values, errors = attempted(source.begin(found), range(len(found)))
+                values, errors = attempted(score, range(len(found)))
                 why = next(iter(errors.values()), "")
                 scores[source.name] = Scores(np.array(values, dtype=float), time.monotonic() - begun, why)
                 continue

@@ -8,7 +8,7 @@ from nas_suite.cost import COSTS, Cost, cost
 from nas_suite.engine import Progress, silent
 from nas_suite.errors import BadInput, suggest
 from nas_suite.ground import basis, check_finished
-from nas_suite.latency.conditions import Conditions
+from nas_suite.latency.conditions import ANY, Conditions
 from nas_suite.latency.table import LatencyTable
 from nas_suite.method import Method
 from nas_suite.objective import Objective
@@ -56,16 +56,17 @@ def search_supernet(
     out: Path | None = None,
     progress: Progress = silent,
     table: str | None = None,
+    asked: Conditions = ANY,
 ) -> Run:
     """Searches a trained supernet; `plan` is the supernet's with the search's settings changed. Returns the search's run.
 
     Where the latency is an objective or bounded, it is that of the networks as they are deployed, by a latency `table`: a file,
-    a name in the user's folder, or the newest that fits this machine.
+    a name in the user's folder, or the newest that fits this machine, which must have been measured as is `asked`.
     """
     check_ground(supernet, plan, "a search", ("method", "space", "data"))
     check_finished(supernet)
     setting, method = trained(supernet, plan)
-    setting, found = with_latency(setting, (*objectives, *bounds), table)
+    setting, found = with_latency(setting, (*objectives, *bounds), table, asked)
     objectives_for(objectives, setting, method)
     method.searcher([], limits_for(bounds, setting))  # a limit that nothing meets is refused before a run is made
     run = new_run(
@@ -78,14 +79,18 @@ def search_supernet(
     return continue_search(run, setting, method, progress)
 
 
-def with_latency(setting: Setting, names: Iterable[str], table: str | None) -> tuple[Setting, LatencyTable | None]:
+def with_latency(
+    setting: Setting, names: Iterable[str], table: str | None, asked: Conditions
+) -> tuple[Setting, LatencyTable | None]:
     """The setting with the latency of its networks as they are deployed, and the table that it goes by, where the latency is
     among the objectives and costs named."""
     if LATENCY in names:
-        found = table_for(setting.plan.space, deployed(setting), table, Conditions())
+        found = table_for(setting.plan.space, deployed(setting), table, asked)
         return priced(setting, found), found
-    if table is not None:
-        raise BadInput("--table has no effect without --objective latency or --max latency=MS")
+    if table is not None or asked != ANY:
+        raise BadInput(
+            "--table, --batch, --dtype and --resolution have no effect without --objective latency or --max latency=MS"
+        )
     return setting, None
 
 

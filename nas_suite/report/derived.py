@@ -89,9 +89,9 @@ def lede(found: Derived) -> str:
         ahead = f"; the network of the last epoch takes {found.last['latency']:.3f} ms by the table" if found.choosing else ""
         said.append(f"{plural(len(found.log), 'epoch')} so far, {len(found.choosing):,} of them after the warm-up{ahead}.")
         return " ".join(said)
-    predicted = f"{result['predicted_ms']:.3f} ms"
     if found.nearest is None:
-        said.append(f"The one found takes {predicted} by the table, {found.apart(result['predicted_ms'])} the target.")
+        predicted = result["predicted_ms"]
+        said.append(f"The one found takes {predicted:.3f} ms by the table, {found.apart(predicted)} the target.")
         return " ".join([*said, f"It was not measured: {result['unmeasured']}."])
     ms, spread = found.nearest["measured_ms"], found.nearest.get("spread_ms", 0.0)
     said.append(f"The one found was measured to take {ms:.3f} ms, {found.apart(ms)} the target.")
@@ -99,7 +99,8 @@ def lede(found: Derived) -> str:
         said.append(
             f"That is more than 2 % and than the spread of its own runs ({percent(spread / ms)}): the target is not met."
         )
-    said.append(f"Its blocks add up to {predicted} in the table, which does not know of the measurements.")
+    total = result.get("table_ms", result["predicted_ms"])  # runs of before have one of them
+    said.append(f"Its blocks add up to {total:.3f} ms in the table, which does not know of the measurements.")
     return " ".join(said)
 
 

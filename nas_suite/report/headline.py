@@ -7,21 +7,24 @@ from typing import Any
 from markupsafe import Markup
 
 from nas_suite.data import DATA
-from nas_suite.plan import FIT
+from nas_suite.methods import METHODS
+from nas_suite.plan import FIT, Plan, compose, recipes
 from nas_suite.registry import defaults
+from nas_suite.report.compared import Compared, Contender, soon
 from nas_suite.report.drawing import caption, drawing
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Judged, Ranked
 from nas_suite.report.sought import Sought, seeds, spread
 from nas_suite.report.story import Network, Search, Story, entries, space_of
 from nas_suite.report.tables import DID, LOGGED, TITLES, plain
-from nas_suite.report.words import count, listed, many, percent, said, signed, three, whole
+from nas_suite.report.words import count, listed, many, percent, points, said, signed, three, whole
 from nas_suite.run import Run, quoted
 from nas_suite.space import SupernetSpace
 from nas_suite.words import plural
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
-BY_NO_METHOD = ("rank", "table")
+BY_NO_METHOD = ("rank", "table", "compare")
+FITTING = {("space", name) for name in FIT}
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,18 @@ class Headline:
 
 
 def headline(
-    told: Story,
-    done: Sequence[Network],
-    searches: Sequence[Search],
-    rankings: Sequence[Ranked],
-    benches: Sequence[Made],
-    directly: Sequence[Sought],
-) -> Headline:
-    """Of the best retrained network; else of the newest search, ranking or benchmark; else of the last run."""
+    told: Story, done: Sequence[Network], searches: Sequence[Search], rankings: Sequence[Ranked], benches: Sequence[Made],
+    contests: Sequence[Compared], directly: Sequence[Sought],
+) -> Headline:  # fmt: skip
+    """Of the best retrained network; else of the newest search, comparison, ranking or benchmark; else of the last run."""
     if done:
         return of_network(over(told.runs[-1]), told, searches, done)
     if found := [one for one in directly if one.fine]:
         return of_direct(over(found[-1].run), found[-1])
     if fruitful := [search for search in searches if search.front]:
         return of_search(over(told.runs[-1]), fruitful[-1])
+    if over_with := [contest for contest in contests if contest.result]:
+        return of_comparison(over_with[-1])
     if finished := [ranked for ranked in rankings if ranked.result]:
         return of_ranking(finished[-1], told)
     last = told.runs[-1]
@@ -164,15 +165,31 @@ def of_ranking(ranked: Ranked, told: Story) -> Headline:
 
 
 def training(run: Run) -> str:
-    """The command that trains a supernet to be ranked; nothing where the benchmark's space has none or is not at hand."""
+    """The command that trains a supernet to be ranked, on the data and in the space that made the benchmark; nothing where that
+    space has none or is not at hand."""
     plan, space = run.record["plan"], space_of(run)
     if not isinstance(space, SupernetSpace):
         return ""
-    usual = {name: plain(value) for name, value in defaults(type(space)).items()}
-    said = {name: plain(value) for name, value in plan["settings"]["space"].items() if name not in FIT}
-    sets = [f" --set {quoted(f'space.{k}={v}'.replace(', ', ','))}" for k, v in said.items() if v != usual.get(k)]
-    data = f" --data {plan['data']}" if plan["data"] in DATA.names() else ""
-    return f"nas train-supernet mixpath --space {plan['space']}{data}{''.join(sets)}"
+    start, classes = beginning(plan), {"space": type(space)}
+    words = [f"--recipe {start.recipe}"] if start.recipe else [f"--space {plan['space']}"]
+    if plan["data"] in DATA.names():
+        classes["data"] = DATA.load(plan["data"])
+        words += [] if start.recipe else [f"--data {plan['data']}"]
+    for part, cls in classes.items():
+        usual = {name: plain(value) for name, value in {**defaults(cls), **start.part(part)}.items()}
+        said = {name: plain(value) for name, value in plan["settings"].get(part, {}).items() if value is not None}
+        other = {name: value for name, value in said.items() if value != usual.get(name) and (part, name) not in FITTING}
+        words += [f"--set {quoted(f'{part}.{name}={value}'.replace(', ', ','))}" for name, value in other.items()]
+    return " ".join([f"nas train-supernet {start.method}", *words])
+
+
+def beginning(plan: Mapping[str, Any]) -> Plan:
+    """The recipe of a benchmark, where it trains a supernet of this space on these data; else a plan without settings."""
+    if plan.get("recipe") in [r.name for r in recipes()]:
+        found = compose(Plan(), plan["recipe"])
+        if (found.space, found.data) == (plan["space"], plan["data"]) and not METHODS.load(found.method).derives:
+            return found
+    return Plan()
 
 
 def verdict(ranked: Ranked, lead: Judged | None, base: Judged | None) -> str:
@@ -190,6 +207,28 @@ def verdict(ranked: Ranked, lead: Judged | None, base: Judged | None) -> str:
     noise = "outside" if apart["real"] else "inside"
     span = f"{signed(apart['low'])} … {signed(apart['high'])}"
     return f"{said} The difference of {signed(apart['tau'])} ({span}) is {noise} the noise."
+
+
+def of_comparison(found: Compared) -> Headline:
+    """Of searchers beside each other: the one with the least regret at the end, the sooner of equals."""
+    r, order = found.result, found.order
+    best = order[0]
+    at = f"after {plural(r['budget'], 'evaluation')}"
+    title = f"{best.name} comes closest to the optimum of {r['bench']}, on {r['dataset']}"
+    tiles = [Tile(c.name, points(c.last["mean"]), f"regret in points {at}; optimum {soon(c)}") for c in order[:4]]
+    lede = f"{plural(len(order), 'searcher')} compared over {plural(r['seeds'], 'seed')}."
+    return Headline(over(found.run), title, f"{lede} {sureness(order)}".strip(), tiles)
+
+
+def sureness(order: Sequence[Contender]) -> str:
+    """Whether the first of several searchers is apart from the second by more than chance, in words."""
+    if len(order) < 2:
+        return ""
+    one, two = (c.last for c in order[:2])
+    if one["high"] is None or two["low"] is None:
+        return "One seed says little: --seeds sets how many there are."
+    apart = "apart from that" if one["high"] < two["low"] else "not apart from that"
+    return f"The 95 % interval of its regret is {apart} of {order[1].name}."
 
 
 def of_bench(made: Made) -> Headline:
@@ -211,10 +250,11 @@ def of_bench(made: Made) -> Headline:
 def of_derived(over: str, run: Run, result: Mapping[str, Any]) -> Headline:
     """Of the network that was derived for a latency."""
     predicted, measured = result["predicted_ms"], result["measured_ms"]
+    corrected = result.get("table_ms", predicted) != predicted
     title = f"{predicted if measured is None else measured:.2f} ms for a target of {result['target_ms']:g} ms"
     tiles = [
         Tile("measured", "–" if measured is None else f"{measured:.2f} ms", result["unmeasured"] or "the whole network"),
-        Tile("predicted", f"{predicted:.2f} ms", "by the latency table"),
+        Tile("predicted", f"{predicted:.2f} ms", "by the latency table" + ", corrected" * corrected),
         Tile("parameters", count(result["params"]), ""),
         Tile("multiply-adds", count(result["macs"]), ""),
     ]
@@ -260,6 +300,6 @@ def of_run(over: str, run: Run) -> Headline:
 
 def so_far(run: Run) -> str:
     """How much of its work a run has done."""
-    thing, deed = DID.get(run.record["kind"], ("epoch", "finished"))
+    thing, deed, *things = DID.get(run.record["kind"], ("epoch", "finished"))
     done = len(entries(run))
-    return plural(done, thing) if done else f"no {thing} {deed} yet"
+    return plural(done, thing, *things) if done else f"no {thing} {deed} yet"

@@ -221,8 +221,8 @@ def reduction_block(stack: Stack) -> Block:
 
 def classifier(channels: int, classes: int) -> nn.Module:
     """Batch norm, ReLU, global average pool, linear layer."""
-    layers = [nn.BatchNorm2d(channels), activation("relu"), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
-    return nn.Sequential(*layers)
+    pooled = [nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Flatten(), nn.Dropout(0.0))]
+    return nn.Sequential(nn.BatchNorm2d(channels), activation("relu"), *pooled, nn.Linear(channels, classes))
 
 
 def through(x: Tensor, operations: Sequence[Callable[[Tensor], Tensor] | None]) -> Tensor:

@@ -6,13 +6,22 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from nas_suite.chain import Site, check_images, head_block, scaled, sites_of
-from nas_suite.elastic import Bottleneck, Decisions, ElasticBlock, ElasticOperation, StagedSupernet, bottleneck
+from nas_suite.elastic import (
+    Decisions,
+    ElasticBlock,
+    ElasticOperation,
+    StagedSupernet,
+    bottleneck,
+    reached,
+    separable_bottleneck,
+    weighed,
+)
 from nas_suite.errors import BadInput, suggest
 from nas_suite.graph import INPUT, OUTPUT, Graph, GraphSpace
 from nas_suite.layers import ACTIVATIONS, conv_block, unbiased
@@ -59,9 +68,9 @@ Row = Sequence[tuple[int, int]]
 @dataclass(frozen=True)
 class TFNAS(ElasticSpace, GraphSpace):
     """Settings: `width` multiplies all channels; `se`: without it there are only the four operations that do not
-    squeeze-excite; `act` replaces the paper's activations by one (relu, relu6, swish, none); `width_step` is that of the widths
-    which a search looks at, 1 in the paper. `small` is for 32-px images: neither the stem (whatever `stem_stride` is) nor the
-    first stage strides, so that 4 px are left at the end.
+    squeeze-excite; `act` replaces the paper's activations by one (relu, relu6, swish, hswish, none); `width_step` is that of
+    the widths which a search looks at, 1 in the paper. `small` is for 32-px images: neither the stem (whatever `stem_stride`
+    is) nor the first stage strides, so that 4 px are left at the end.
 
     A block's operation is one of eight, 0 to 7: without squeeze-excite 3×3 expansion 3, 3×3 expansion 6, 5×5 expansion 3,
     5×5 expansion 6, then the same with it. Its width, the number of its inner channels, is any integer of 2 to 4 times its
@@ -283,10 +292,9 @@ class TFNAS(ElasticSpace, GraphSpace):
         act, first = self.act or "relu", scaled(STEM, self.width)
         site = Site(first, scaled(SECOND, self.width), 1, self.side, act)
         hidden = scaled(EXCITED, self.width) if self.se else 0
-        key = f"separable_i{site.c_in}_o{site.c_out}_k3_s1_r{site.side}_se{hidden}_{act}"
         return [
             conv_block(self.channels, first, 3, self.stride, self.image_size, act),
-            Block(key, (site.c_in, site.side, site.side), partial(Bottleneck, site, 3, 0, hidden)),
+            separable_bottleneck(site, hidden),
         ]
 
     def head(self) -> Block:
@@ -370,23 +378,6 @@ class TFNAS(ElasticSpace, GraphSpace):
         parts.append(Part("head", self.head().input))
         after = [*(part.input for part in parts[1:]), (self.classes, 1, 1)]
         return Sketch(tuple(replace(part, output=output) for part, output in zip(parts, after, strict=True)))
-
-
-def weighed(choice: int | Tensor, options: range) -> Iterator[tuple[float | Tensor, int]]:
-    """Options with their weights: the chosen one, or all of a soft choice."""
-    if isinstance(choice, int):
-        yield 1.0, choice
-    else:
-        yield from zip(choice, options, strict=False)
-
-
-def reached(depth: int | Tensor, depths: Sequence[int]) -> list[float | Tensor]:
-    """The share of a stage's depths that reach each block: of a hard depth (how many blocks run, less one) for those that run,
-    of a soft one for all."""
-    if isinstance(depth, int):
-        return [1.0] * (depth + 1)
-    shares = depth.flip(0).cumsum(0).flip(0)
-    return [shares[max(0, at + 1 - depths[0])] for at in range(depths[-1])]
 
 
 def bounds(allowed: range) -> str:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nas_suite.space import Arch
-from nas_suite.surrogate.model import Model
+from nas_suite.surrogate.model import LEAST_VARIANCE, Model
 
 Kind = Literal["logei", "ucb", "thompson"]
 SAMPLES = 128  # of joint beliefs, in acquisitions that know what is pending
@@ -86,7 +86,7 @@ class Listed(BotorchModel):
 
     def __init__(self, mean: Float[Tensor, " a"], variance: Float[Tensor, " a"], pending: Pending | None = None) -> None:
         super().__init__()
-        self.mean, self.variance, self.pending = mean, variance, pending
+        self.mean, self.variance, self.pending = mean, variance.clamp_min(LEAST_VARIANCE), pending
 
     def posterior(self, X: Float[Tensor, "b q 1"], *args: Any, **kwargs: Any) -> GPyTorchPosterior:
         """Of each row of `X`, a candidate's place and, behind it, those of all pending ones."""

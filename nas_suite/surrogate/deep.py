@@ -11,10 +11,10 @@ from gpytorch.kernels import AdditiveKernel, Kernel
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nas_suite.encoders.graphs import GraphBatch
+from nas_suite.encoders.graphs import GraphBatch, GraphEncoder
 from nas_suite.encoders.joint import Bound, JointEncoder, preset
 from nas_suite.errors import BadInput
-from nas_suite.graph import GraphSpace
+from nas_suite.graph import Graph, GraphSpace
 from nas_suite.space import Arch, SearchSpace
 from nas_suite.surrogate.experience import Shelf
 from nas_suite.surrogate.features import OneHot
@@ -64,11 +64,12 @@ class Networks:
     def ids(self) -> int:
         return self.graphs.most_nodes if self.encoding == "paper" else 0
 
+    def told(self, archs: Sequence[Arch]) -> list[Graph]:
+        tell = self.graphs.spelt_graph if self.encoding == "paper" else self.graphs.graph
+        return [tell(arch) for arch in archs]
+
     def read(self, archs: Sequence[Arch]) -> "GraphBatch | Tensor":
-        if self.encoding == "one-hot":
-            return self.one_hot(archs).float()
-        told = self.graphs.spelt_graph if self.encoding == "paper" else self.graphs.graph
-        return GraphBatch.of([told(arch) for arch in archs], self.width)
+        return self.one_hot(archs).float() if self.encoding == "one-hot" else GraphBatch.of(self.told(archs), self.width)
 
 
 class InnerProduct(Kernel):
@@ -84,19 +85,20 @@ class DeepKernel(nn.Module):
     """ψ, φ and ξ in single precision under a Gaussian process in double.
 
     A row is z = ξ([φ(D), ψ(x)]), the network's one-hot columns, and D's mean feature m, centred and scaled by those of the
-    history: the kernel is a Matérn of z, plus one of the columns, plus an inner product of m. `means` are the mean features of
-    the history's data sets (`Shelf.means`). A data set of which nothing is known has the history's mean φ and m = 0.
+    history: the kernel is a Matérn of z, plus one of the columns, plus an inner product of m. Images have `features`; `means`
+    are the mean features of the history's data sets (`Shelf.means`). A data set of which nothing is known has the history's
+    mean φ and m = 0.
     """
 
     centre: Tensor
     spread: Tensor
     neutral: Tensor
 
-    def __init__(self, build: Build, networks: Networks, means: Float[Tensor, "d f"]) -> None:
+    def __init__(self, build: Build, networks: Networks, features: int, means: Float[Tensor, "d m"]) -> None:
         super().__init__()
         self.build, self.networks = build, networks
-        sizes, features = preset(build.preset), means.shape[1]
-        self.encoder = JointEncoder(sizes, max(networks.width, 2), features, networks.ids, build.bound)
+        sizes = preset(build.preset)
+        self.encoder = JointEncoder(sizes, networks.width, features, networks.ids, build.bound)
         if build.encoding == "one-hot":
             layers = nn.Linear(networks.width, sizes.hidden), nn.ReLU(), nn.Linear(sizes.hidden, sizes.said)
             self.encoder.networks = nn.Sequential(*layers)  # type: ignore[assignment]
@@ -105,12 +107,12 @@ class DeepKernel(nn.Module):
         spread = (means - means.mean(0)).square().sum(1).mean().sqrt().reshape(1)
         self.register_buffer("spread", torch.where(spread > 0, spread, torch.ones_like(spread)))
         self.register_buffer("neutral", torch.zeros(sizes.said))
-        self.process = Process(self.kernel(features), NOISE)
+        self.process = Process(self.kernel(means.shape[1]), NOISE)
         self.process.likelihood.initialize(noise=0.3)
 
-    def kernel(self, features: int) -> Kernel:
+    def kernel(self, told: int) -> Kernel:
         """The sum; its first part is the joint one. Columns are chosen by the scaled kernels, which ask inner ones directly."""
-        ends = (0, self.width, self.width + self.networks.columns, self.width + self.networks.columns + features)
+        ends = (0, self.width, self.width + self.networks.columns, self.width + self.networks.columns + told)
         joint, plain, beside = matern(), matern(), scaled(InnerProduct())
         for part, (start, end) in zip((joint, plain, beside), itertools.pairwise(ends), strict=True):
             part.register_buffer("active_dims", torch.arange(start, end))
@@ -136,6 +138,16 @@ class DeepKernel(nn.Module):
 
     def psi(self, read: "GraphBatch | Tensor") -> Float[Tensor, "a l"]:
         return self.encoder.networks(read)
+
+    @torch.no_grad()
+    def encode(self, archs: Sequence[Arch]) -> Float[Tensor, "a l"]:
+        """ψ without gradients, of many networks."""
+        encoder = self.encoder.networks
+        return (
+            encoder.encode(self.networks.told(archs))
+            if isinstance(encoder, GraphEncoder)
+            else self.psi(self.networks.read(archs))
+        )
 
     def phi(self, shelf: Shelf, which: Sequence[int], seed: Sequence[int] | None = None) -> Float[Tensor, "d k"]:
         if not self.build.datasets:

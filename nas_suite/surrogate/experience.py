@@ -24,6 +24,8 @@ class Shelf:
 
     classes: tuple[Float[np.ndarray, "_ f"], ...]
     sets: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...] = ()
+    """Of the classes, where they have codes."""
 
     @classmethod
     def of(cls, banks: Sequence[Bank]) -> "Shelf":
@@ -32,11 +34,16 @@ class Shelf:
             raise BadInput(f"features of several extractors cannot be compared: {', '.join(sorted(found))}; choose one")
         classes = tuple({id(rows): rows for bank in banks for rows in bank.classes}.values())
         places = {id(rows): at for at, rows in enumerate(classes)}
-        return cls(classes, tuple(tuple(places[id(rows)] for rows in bank.classes) for bank in banks))
+        sets = tuple(tuple(places[id(rows)] for rows in bank.classes) for bank in banks)
+        called = {id(rows): name for bank in banks for rows, name in zip(bank.classes, bank.names, strict=False)}
+        return cls(classes, sets, tuple(called[id(rows)] for rows in classes) if called else ())
 
     @cached_property
     def means(self) -> Float[Tensor, "d f"]:
-        """The mean feature of each data set's classes."""
+        """What data sets are compared by: the mean feature of each one's classes; where these have codes, which of them it has,
+        for random codes of hundreds of classes are not orthogonal enough to tell how many two data sets share."""
+        if self.names:
+            return torch.stack([membership(self.names, [self.names[at] for at in members]) for members in self.sets])
         each = torch.from_numpy(np.stack([rows.mean(0, dtype=np.float64) for rows in self.classes]))
         return torch.stack([each[list(members)].mean(0) for members in self.sets])
 
@@ -47,6 +54,12 @@ class Shelf:
         at_place = {place: at for at, place in enumerate(needed)}
         images = [torch.from_numpy(picked(self.classes[place], None if seed is None else (*seed, place))) for place in needed]
         return images, [[at_place[place] for place in self.sets[at]] for at in which]
+
+
+def membership(known: Sequence[str], names: Sequence[str]) -> Float[Tensor, " f"]:
+    """Which of the known classes a data set has, at length 1 where it has no others: inner products are shares of classes."""
+    own = set(names)
+    return torch.tensor([name in own for name in known], dtype=torch.float64) / max(1, len(own)) ** 0.5
 
 
 def picked(rows: Float[np.ndarray, "n f"], seed: Sequence[int] | None) -> Float[np.ndarray, "s f"]:

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nas_suite.space import Arch
-from nas_suite.surrogate.model import Model
+from nas_suite.surrogate.model import LEAST_VARIANCE, Model
 from nas_suite.surrogate.standard import CLIP, Standardiser
 
 CHUNK = 2048  # candidates whose covariances are in memory at once
 JITTERS = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # of the mean diagonal, tried in turn
-LEAST_VARIANCE = 1e-12
 NOISE = (1e-4, 1.0)  # variances, in units of standardised values
 STEPS, TOLERANCE = 60, 1e-7  # of L-BFGS: iterations at most, and the relative gain below which it stops
 

@@ -19,8 +19,8 @@ from nas_suite.encoders.banks import Bank
 from nas_suite.errors import BadInput
 from nas_suite.space import Arch, SearchSpace
 from nas_suite.surrogate.deep import Build, DeepKernel, Networks
-from nas_suite.surrogate.experience import Experience, Shelf
-from nas_suite.surrogate.gp import Posterior
+from nas_suite.surrogate.experience import Experience, Shelf, membership
+from nas_suite.surrogate.gp import CHUNK, Posterior, dense
 from nas_suite.surrogate.meta import thinned
 from nas_suite.surrogate.standard import Standardiser
 
@@ -49,6 +49,9 @@ class Learned:
     kernel: DeepKernel | None
     means: Float[Tensor, "d f"]
     phi: Float[Tensor, "d k"]
+    features: int = 0
+    classes: tuple[str, ...] = ()
+    """That have codes."""
 
     @classmethod
     def of(
@@ -60,19 +63,22 @@ class Learned:
         with torch.no_grad():
             sets = range(len(experience.names))
             phi = kernel.phi(shelf, sets) if shelf is not None and kernel is not None else nothing
-        return cls(space_name, space, experience, standardiser, extractor, metric, unit, goal, kernel, means, phi)
+        width, classes = (0, ()) if shelf is None else (shelf.classes[0].shape[1], shelf.names)
+        facts = (metric, unit, goal, kernel, means, phi, width, classes)
+        return cls(space_name, space, experience, standardiser, extractor, *facts)
 
     def save(self, folder: Path, more: Mapping[str, Any]) -> dict[str, str]:
         """Two files, no pickle among them; returns their checksums by name. `more` is told in the JSON beside what it needs."""
         rows = self.experience
         tensors = {f"rows.{name}": torch.from_numpy(np.ascontiguousarray(getattr(rows, name))) for name in COLUMNS}
-        tensors |= {"rows.archs": torch.tensor(rows.archs, dtype=torch.int32), "means": self.means, "phi": self.phi}
+        tensors |= {"rows.archs": torch.tensor(rows.archs, dtype=torch.int32)}
+        tensors |= {"means": self.means.contiguous(), "phi": self.phi.contiguous()}  # alike for all data sets it has no strides
         if self.kernel is not None:
             tensors |= {f"kernel.{name}": value.detach().contiguous() for name, value in self.kernel.weights().items()}
         about = {
             "schema": SCHEMA,
             "space": {"name": self.space_name, "variables": len(self.space.variables)},
-            "extractor": self.extractor,
+            "extractor": self.extractor, "features": self.features, "classes": list(self.classes),
             "standardiser": {name: finite(value) for name, value in asdict(self.standardiser).items()},
             "metric": self.metric, "unit": self.unit, "goal": self.goal,
             "build": asdict(self.kernel.build) if self.kernel is not None else None,
@@ -107,11 +113,12 @@ class Learned:
         kernel = None
         if about["build"] is not None:
             build = Build(**about["build"])
-            kernel = DeepKernel(build, Networks(space, build.encoding), tensors["means"])
+            kernel = DeepKernel(build, Networks(space, build.encoding), about["features"], tensors["means"])
             kernel.take({k.removeprefix("kernel."): v for k, v in tensors.items() if k.startswith("kernel.")})
         standard = {name: -np.inf if value is None else value for name, value in about["standardiser"].items()}
         facts = (about["extractor"], about["metric"], about["unit"], about["goal"])
-        return cls(space_name, space, rows, Standardiser(**standard), *facts, kernel, tensors["means"], tensors["phi"])
+        seen = (kernel, tensors["means"], tensors["phi"], about["features"], tuple(about["classes"]))
+        return cls(space_name, space, rows, Standardiser(**standard), *facts, *seen)
 
     def check(self, bank: Bank) -> None:
         """BadInput where a data set's features were made by another extractor."""
@@ -148,13 +155,26 @@ class Remembered:
         chosen = torch.from_numpy(thinned(np.arange(len(every)), 0))
         self.given: Posterior = kernel.process.given(self.rows[chosen], self.y[chosen])
 
+    @cached_property
+    def weights(self) -> Float[Tensor, " n"]:
+        """By which an expectation weighs covariances with the history."""
+        return torch.linalg.solve_triangular(self.given.root.T, self.given.white[:, None], upper=True)[:, 0]
+
+    @torch.no_grad()
+    def expected(self, rows: Float[Tensor, "a r"]) -> Float[Tensor, " a"]:
+        """What the history says of rows: the mean of `given`, without its variance's cost."""
+        process = self.kernel.process
+        parts = (
+            process.prior_mean(some, None) + dense(process.kernel, some, self.given.z) @ self.weights
+            for some in rows.split(CHUNK)
+        )
+        return torch.cat(list(parts))
+
     @torch.no_grad()
     def psi(self, archs: Sequence[Arch]) -> Float[Tensor, "a l"]:
         """ψ of networks; each is encoded once, as long as this lives."""
         if fresh := [arch for arch in dict.fromkeys(archs) if arch not in self.encoded]:
-            for at in range(0, len(fresh), 1024):
-                part = fresh[at : at + 1024]
-                self.encoded.update(zip(part, self.kernel.psi(self.kernel.networks.read(part)), strict=True))
+            self.encoded.update(zip(fresh, self.kernel.encode(fresh), strict=True))
         return torch.stack([self.encoded[arch] for arch in archs])
 
     @torch.no_grad()
@@ -163,8 +183,9 @@ class Remembered:
         if bank is None:
             return self.kernel.neutral, torch.zeros_like(self.kernel.centre)
         self.learned.check(bank)
-        shelf = Shelf.of([bank])
-        return self.kernel.phi(shelf, [0])[0], self.kernel.told(shelf.means)[0]
+        shelf, known = Shelf.of([bank]), self.learned.classes
+        means = membership(known, bank.names)[None] if known else shelf.means
+        return self.kernel.phi(shelf, [0])[0], self.kernel.told(means)[0]
 
     @cached_property
     def few(self) -> Posterior:

@@ -10,6 +10,8 @@ from torch import Tensor
 from nas_suite.space import Arch
 from nas_suite.surrogate.standard import Standardiser
 
+LEAST_VARIANCE = 1e-9  # of a belief, relative to standardised values; GPyTorch warns of less
+
 
 class Model(ABC):
     """What a searcher believes about architectures. Values are told in any unit, greater is better; beliefs are in units of

@@ -29,8 +29,8 @@ LEAST = 8  # evaluations below which ξ is left as it was learned
 
 class Transfer(Model):
     """Before it is fitted it believes what the history says of the data set; then a Gaussian process whose prior mean that is,
-    as far as evaluations bear it out. Its kernels are the learned one and a plain Matérn on one-hot features, and their sum:
-    what has the greatest evidence is taken, with the history's mean or without it, so that a history that misleads is dropped.
+    as far as evaluations bear it out. Its kernel is the learned one beside a plain Matérn on one-hot features, each as strong
+    as evaluations say, so that a history that misleads is given up.
 
     `bank` has the data set's features; without one it is unlike any. `scale` turns told values into the history's unit: 0.01
     where those are percents and the history's are shares. `prior` and `deep` leave out the history's mean and the learned
@@ -57,16 +57,11 @@ class Transfer(Model):
         turned = np.asarray(values, float) * self.scale
         self.check(turned)
         own = Standardiser.of(turned, CLIP)
-        self.retune(self.kernel.encoder.fusion if self.deep else None)
+        self.retune(self.kernel.encoder.fusion if self.history is not None else None)
         # what the history calls a large difference may be a small one here, and the other way round: evidence decides
         widths = {own.deviation, self.learned.standardiser.deviation} if self.prior or self.deep else {own.deviation}
-        fitted = []
-        for width in sorted(widths):
-            standardiser = Standardiser(own.mean, width, own.floor)
-            y = torch.from_numpy(standardiser.to(turned))
-            for prior in (True, False) if self.prior else (False,):
-                fitted += [self.fitted(kernel, archs, y, standardiser, prior) for kernel in self.kernels()]
-        _, self.process, self.used_prior, self.centre, self.standardiser, y = max(fitted, key=lambda each: each[0])
+        fitted = [self.fitted(archs, turned, Standardiser(own.mean, width, own.floor)) for width in sorted(widths)]
+        _, self.process, self.centre, self.standardiser, y = max(fitted, key=lambda each: each[0])
         if self.tune == "fusion" and self.deep and len(archs) >= LEAST:
             self.follow(archs, y)
         self.given = self.process.given(self.rows(archs), y, self.offset(archs))
@@ -96,18 +91,18 @@ class Transfer(Model):
             self.known = {key: found for key, found in self.known.items() if key[0] != "z"}
 
     def fitted(
-        self, kernel: Kernel, archs: Sequence[Arch], y: Float[Tensor, " a"], standardiser: Standardiser, prior: bool
-    ) -> tuple[float, Process, bool, float, Standardiser, Tensor]:
+        self, archs: Sequence[Arch], values: Float[np.ndarray, " a"], standardiser: Standardiser
+    ) -> tuple[float, Process, float, Standardiser, Tensor]:
         """A process fitted to values, and the evidence of these in the history's unit."""
-        process = Process(kernel)
-        mean = self.believed(archs) if prior else None
+        y = torch.from_numpy(standardiser.to(values))
+        process, rows = Process(self.fresh()), self.rows(archs)
+        mean = self.believed(archs) if self.prior else None
         centre = 0.0 if mean is None else mean.mean().item()
         offset = None if mean is None else mean - centre
-        rows = self.rows(archs)
         process.fit(rows, y, offset)
         with torch.no_grad():
             evidence = -process.loss(rows, y, offset).item() * len(y) - len(y) * np.log(standardiser.deviation)
-        return evidence, process, prior, centre, standardiser, y
+        return evidence, process, centre, standardiser, y
 
     def check(self, values: Float[np.ndarray, " a"]) -> None:
         """BadInput where values cannot be in the history's unit."""
@@ -128,15 +123,14 @@ class Transfer(Model):
             return self.remembering.few.covariance(self.full(archs), self.full(others))
         return self.given.covariance(self.rows(archs), self.rows(others))
 
-    def kernels(self) -> list[Kernel]:
-        """Fresh kernels on rows: z, then one-hot columns."""
+    def fresh(self) -> Kernel:
+        """A kernel on rows: z, then one-hot columns."""
         plain = matern()
         if not self.deep:
-            return [plain]
+            return plain
         width = self.kernel.width
-        deep = copy.deepcopy(self.kernel.joint)
         plain.register_buffer("active_dims", torch.arange(width, width + self.kernel.networks.columns))
-        return [deep, plain, copy.deepcopy(deep) + copy.deepcopy(plain)]
+        return copy.deepcopy(self.kernel.joint) + plain
 
     def rows(self, archs: Sequence[Arch]) -> Float[Tensor, "a r"]:
         plain = self.one_hot(archs)
@@ -159,7 +153,7 @@ class Transfer(Model):
     def believed(self, archs: Sequence[Arch]) -> Float[Tensor, " a"]:
         """What the history expects, in its standard deviations."""
         history = self.remembering
-        return self.remembered("prior", archs, lambda: history.given.moments(self.full(archs))[0])
+        return self.remembered("prior", archs, lambda: history.expected(self.full(archs)))
 
     @property
     def remembering(self) -> Remembered:
@@ -168,7 +162,7 @@ class Transfer(Model):
         return self.history
 
     def offset(self, archs: Sequence[Arch]) -> Float[Tensor, " a"] | None:
-        return self.believed(archs) - self.centre if self.used_prior else None
+        return self.believed(archs) - self.centre if self.prior else None
 
     @torch.no_grad()
     def remembered(self, name: str, archs: Sequence[Arch], compute: Callable[[], Tensor]) -> Tensor:
