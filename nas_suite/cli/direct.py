@@ -10,7 +10,6 @@ from nas_suite.cli.common import complete_run, complete_space
 from nas_suite.cli.progress import watching
 from nas_suite.cli.train import finished
 from nas_suite.errors import BadInput, suggest
-from nas_suite.run import run_at
 
 PANEL = "Search by trainings (tnas, random, evolution, …)"
 FIDELITY = {"epochs": "search_epochs", "width": "search_width"}
@@ -93,10 +92,9 @@ def search_directly(
     from nas_suite import pipeline
 
     pipeline.typed(plan)  # what is wrong with it comes before a word of work
-    at = None if checkpoint is None else Path(checkpoint) if Path(checkpoint).exists() else run_at(checkpoint).path
-    if plan.method == "tnas" and at is None:
+    if plan.method == "tnas" and checkpoint is None:
         note("no learned surrogate, so a plain Gaussian process searches; nas meta-train tnas makes one, --checkpoint names it")
     note(f"searching {plan.space} with {plan.method} on {plan.data}, by training")
     with watching("search", "networks") as progress:
-        run = pipeline.search_directly(plan, limits, at, out, progress, *table)
+        run = pipeline.search_directly(plan, limits, checkpoint, out, progress, *table)
     finished("search", run, as_json)

@@ -14,6 +14,7 @@ from nas_suite.pipeline.recalling import foremost, most_accurate, within
 from nas_suite.pipeline.setting import Setting
 from nas_suite.pipeline.trying import asked_of
 from nas_suite.rivals import diverse, ranked, rival
+from nas_suite.run import run_at
 from nas_suite.search import Region, Searcher
 from nas_suite.space import Arch
 from nas_suite.surrogate.learned import Learned
@@ -37,14 +38,21 @@ class Begin:
         return {"design": [setting.space.describe(arch) for arch in self.archs], "beginning": self.origin, "drawn": self.drawn}
 
 
-def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
-    """The surrogate of a checkpoint, which knows the setting's data set by its training images; None where none is given."""
-    method, plan = setting.plan.method.partition(":")[0], setting.plan
+def place(method: str, checkpoint: str | Path | None) -> Path | None:
+    """The folder of a checkpoint that a search is given: a folder or a run. BadInput where the searcher has no use for it."""
     if checkpoint is None:
         return None
-    if method not in LEARNING:
+    if method.partition(":")[0] not in LEARNING:
         raise BadInput(f"--checkpoint has no effect on nas search {method}: {' and '.join(LEARNING)} search with a surrogate")
-    known = Learned.load(checkpoint, plan.space, setting.space)
+    there = Path(checkpoint)
+    return (there if there.is_dir() else there.parent) if there.exists() else run_at(str(checkpoint)).path
+
+
+def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
+    """The surrogate of a checkpoint, which knows the setting's data set by its training images; None where none is given."""
+    if checkpoint is None:
+        return None
+    known = Learned.load(checkpoint, setting.plan.space, setting.space)
     if known.kernel is None or known.extractor == CODES:  # of images nothing was learned
         return Transfer(known)
     s = setting.splits

@@ -39,7 +39,7 @@ ENDS = {
 def search_directly(
     plan: Plan,
     bounds: Mapping[str, float],
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     out: Path | None = None,
     progress: Progress = silent,
     table: str | None = None,
@@ -49,17 +49,18 @@ def search_directly(
 
     Nothing but `finals` opens the test images.
     """
-    from nas_suite.pipeline.beginning import begin, learned, searcher
+    from nas_suite.pipeline.beginning import begin, learned, place, searcher
 
     setting, found = with_latency(prepare(plan), bounds, table, asked)
     check(setting)
     region = Region(setting.space, limits_for(bounds, setting))
-    believed = learned(setting, checkpoint)
+    source = place(plan.method, checkpoint)
+    believed = learned(setting, source)
     start = begin(setting, region, believed)
     searcher(setting, region, start.archs, believed)  # one that cannot be had is refused before a run is made
     run = new_run(
         "direct", f"search_{plan.method}_{plan.space}_{plan.data}".replace(":", "-"), setting, out, objectives=[ERROR.name],
-        limits=dict(bounds), **start.record(setting), **basis(checkpoint),
+        limits=dict(bounds), **start.record(setting), **basis(source),
         table=str(Path(found.where).resolve()) if found else "",
     )  # fmt: skip
     if found is not None:
@@ -73,8 +74,7 @@ def basis(checkpoint: Path | None) -> dict[str, Any]:
         return {}
     from nas_suite.surrogate.learned import WEIGHTS
 
-    folder = (checkpoint if checkpoint.is_dir() else checkpoint.parent).resolve()
-    return {"checkpoint": str(folder), "learned": digest(folder / WEIGHTS)}
+    return {"checkpoint": str(checkpoint.resolve()), "learned": digest(checkpoint / WEIGHTS)}
 
 
 def check(setting: Setting) -> None:
