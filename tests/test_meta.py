@@ -232,7 +232,7 @@ def torch_free(one_hot: np.ndarray, member: np.ndarray, y: np.ndarray, train: np
 
 @pytest.mark.slow
 def test_the_gate_of_the_public_history(shared_data: Path) -> None:
-    """4,230 records to learn from, 400 to predict: 0.805 without torch, as much with the deep kernel, less without data sets."""
+    """4,230 records to learn from, 400 to predict: 0.805 without torch, as much with the deep kernel, less if all are alike."""
     assert nas("history", "import", "metad2a", str(shared_data / "transfer")).code == 0
     found = gathered(Asked())
     rows, shelf = found.experience, found.shelf
