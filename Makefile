@@ -6,13 +6,14 @@ RUNS ?= runs
 DEMO := $(RUNS)/demo
 LATENCY ?= 15
 
-.PHONY: help demo mixpath rank tfnas test test-fast check format bench clean
+.PHONY: help demo mixpath rank compare tfnas test test-fast check format bench clean
 
 help:
 	@echo "make demo       install, then train, search and retrain on handwritten digits; prints where the report lies"
 	@echo "make mixpath    the same without the report: MixPath's small recipe end to end"
 	@echo "make tfnas      TF-NAS's small recipe end to end: a network for LATENCY=15 ms on this processor, retrained, and a report"
 	@echo "make rank       train a supernet of S4 and rank its 34 networks on the benchmark that comes with the package"
+	@echo "make compare    searchers beside each other on the benchmark that comes with the package, and a report"
 	@echo "make test       install what tests need and run every test"
 	@echo "make test-fast  leave out the slow ones"
 	@echo "make check      format, lint, types"
@@ -43,6 +44,11 @@ rank: .venv/.installed
 	$(NAS) runs resume $(DEMO)/s4
 	test -e $(DEMO)/rank/run.json || $(NAS) rank --bench s4-digits --run $(DEMO)/s4 --out $(DEMO)/rank
 	$(NAS) runs resume $(DEMO)/rank
+
+compare: .venv/.installed
+	test -e $(DEMO)/compare/run.json || $(NAS) compare gp-ei random evolution local-search --bench s4-digits --budget 30 --same-init --out $(DEMO)/compare
+	$(NAS) runs resume $(DEMO)/compare
+	$(NAS) report $(DEMO)/compare --out $(DEMO)/compare.html
 
 # The first time the blocks are measured for five minutes; the table is kept.
 tfnas: .venv/.installed

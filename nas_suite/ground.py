@@ -39,7 +39,7 @@ def last(run: Run) -> tuple[int, dict[str, Any]] | None:
 
 def intact(run: Run) -> bool:
     """Whether a finished run still has its final checkpoint; others than trainings have none."""
-    if run.record["kind"] in ("search", "rank", "table", "meta"):
+    if run.record["kind"] in ("search", "rank", "table", "compare", "meta"):
         return True
     try:
         return last(run) is not None

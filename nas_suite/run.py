@@ -15,10 +15,10 @@ from typing import Any
 from nas_suite.disk import ELSEWHERE, PART, alive, as_json, digest, of_disk, sync, write_atomic, write_new, writing
 from nas_suite.errors import BadInput, Missing, suggest
 
-RECORD, LOG, TRIALS, ROWS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "rows.jsonl", "checkpoint-"
+RECORD, LOG, TRIALS, ROWS, JOBS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "rows.jsonl", "jobs.jsonl", "checkpoint-"
 KEPT = 2  # checkpoints: the newest and the one before it
 WRITTEN = re.compile(
-    r"(run|arch|networks|statistics|latency)\.json|(log|trials|rows|scores)\.jsonl|checkpoint-\d+|\.training-.*|"
+    r"(run|arch|networks|statistics|latency|curves)\.json|(log|trials|rows|scores|jobs)\.jsonl|checkpoint-\d+|\.training-.*|"
     r"(network|learned)\.safetensors|learned\.json|load\.py|__pycache__|.*\.html|\.lock|\.part-.*|\..*\.part"
 )
 """What runs of all kinds write into their folders."""
@@ -31,6 +31,7 @@ NEEDED = {  # of a record, by its kind
     "retrain": ("arch",),
     "rank": ("bench", "runs"),
     "table": ("bench", "archs", "repeats", "workers"),
+    "compare": ("bench", "searchers", "budget", "seeds", "ground"),
     "meta": ("asked", "history"),
 }
 

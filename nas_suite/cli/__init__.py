@@ -11,7 +11,21 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_suite.cli import bench, data, doctor, history, latency, meta, rank, recipes, runs, search, spaces, train
+from nas_suite.cli import (
+    bench,
+    compare,
+    data,
+    doctor,
+    history,
+    latency,
+    meta,
+    rank,
+    recipes,
+    runs,
+    search,
+    spaces,
+    train,
+)
 from nas_suite.cli.answer import drop, note, printing
 from nas_suite.cli.common import Commands, example
 from nas_suite.errors import BadInput, Interrupted, suggest
@@ -45,6 +59,7 @@ app.add_typer(train.app)
 app.command("meta-train", rich_help_panel=train.WORK, epilog=meta.EXAMPLES)(meta.meta_train)
 app.add_typer(search.app)
 app.command("rank", rich_help_panel=RESULTS, epilog=rank.EXAMPLES)(rank.rank)
+app.command("compare", rich_help_panel=RESULTS, epilog=compare.EXAMPLES)(compare.compare)
 app.add_typer(runs.app, name="runs", rich_help_panel=RESULTS)
 app.command(
     "report",

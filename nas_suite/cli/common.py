@@ -27,6 +27,7 @@ ORDER = (
     "latency",
     "train-supernet",
     "rank",
+    "compare",
     "meta-train",
     "search",
     "retrain",

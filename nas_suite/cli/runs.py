@@ -15,7 +15,7 @@ from nas_suite.run import Run, all_runs, doomed, handle, run_at, runs_root, unre
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Runs: list them, look into one, go on with one, remove some.")
 UNREADABLE = "unreadable"
-UNITS = {"meta": "evaluations", "search": "networks", "rank": "networks", "table": "trainings"}
+UNITS = {"meta": "evaluations", "search": "networks", "rank": "networks", "table": "trainings", "compare": "searches"}
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs: names or folders.", autocompletion=complete_run)]
 
 

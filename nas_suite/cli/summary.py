@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas_suite.cli.answer import facts, percent, short
+from nas_suite.cli.comparisons import of_comparison
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.rankings import of_ranking
-from nas_suite.run import ROWS, Run, handle
+from nas_suite.run import JOBS, ROWS, Run, handle
 from nas_suite.words import plural
 
 Parts = list[Table | str]
@@ -26,6 +27,9 @@ def figure(run: Run) -> str:
         return plural(len(run.trials()), "network")
     if run.record["kind"] == "table":
         return f"{len(run.lines(ROWS))} of {plural(len(run.record['archs']) * run.record['repeats'], 'training')}"
+    if run.record["kind"] == "compare":
+        every = len(run.record["searchers"]) * run.record["seeds"]
+        return f"{len(run.lines(JOBS))} of {plural(every, 'search', 'searches')}"
     if run.record["kind"] == "meta" and "result" in run.record:
         return run.record["result"]["preset"]
     if run.record["kind"] == "rank":
@@ -169,6 +173,7 @@ SUMMARIES = {
     "retrain": of_retraining,
     "rank": of_ranking,
     "table": of_table,
+    "compare": of_comparison,
 }
 
 

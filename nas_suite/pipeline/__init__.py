@@ -8,6 +8,9 @@ from torch import nn
 from nas_suite.artefact import load_network, whole_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
+from nas_suite.pipeline.comparing import compare, resume_comparing
+from nas_suite.pipeline.contest import Contest
+from nas_suite.pipeline.contest import check as check_contest
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making
@@ -23,14 +26,17 @@ from nas_suite.spaces import SPACES
 from nas_suite.tables import there
 
 __all__ = [
+    "Contest",
     "Request",
     "Round",
     "bench",
     "build",
     "check",
+    "check_contest",
     "check_estimators",
     "check_ground",
     "choose",
+    "compare",
     "derive",
     "environment",
     "evaluate",
@@ -62,6 +68,8 @@ def resume(run: Run, progress: Progress = silent) -> Run:
         return run
     if kind == "rank":
         return resume_ranking(run, progress)
+    if kind == "compare":
+        return resume_comparing(run, progress)
     plan = Plan.from_record(run.record["plan"])
     if kind == "search":
         supernet = Run.open(Path(run.record["supernet"]))

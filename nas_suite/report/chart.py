@@ -1,5 +1,6 @@
 """Charts as plain values, and the same as plotly reads them; colours are names that the page gives a meaning."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from nas_suite.report.words import Number, count, number, percent, whole
 Look = Literal["line", "steps", "dots", "box"]
 Form = Literal["number", "percent", "count", "whole"]
 PALETTE = ("blue", "orange", "green", "purple", "sky", "red")
+MANY = ("blue", "orange", "green", "purple", "red", "olive", "pink", "brown", "violet", "sky")  # where lines are many
 SAYS: dict[str, Callable[[Number], str]] = {"number": number, "percent": percent, "count": count, "whole": whole}
 TICKS = {"number": "~g", "percent": "~%", "count": "~s", "whole": ",d"}
 HOVERS = {"number": ".4g", "percent": ".2%", "count": ".4s", "whole": ",d"}
@@ -164,7 +166,7 @@ def layout(chart: Chart, unified: bool) -> dict[str, Any]:
 
     return {
         "xaxis": {**axis(chart.x, [x for s in chart.series for x in s.x]), "showgrid": False, "showline": True},
-        "yaxis": axis(chart.y, [y for s in chart.series for y in s.y]),
+        "yaxis": axis(chart.y, [y for s in chart.series for y in (*s.y, *itertools.chain(*s.band))]),
         "hovermode": "x unified" if unified else "closest",
         "boxmode": "group",
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"color": "@ink"}},

@@ -10,18 +10,19 @@ from nas_suite.data import DATA
 from nas_suite.methods import METHODS
 from nas_suite.plan import FIT, Plan, compose, recipes
 from nas_suite.registry import defaults
+from nas_suite.report.compared import Compared, Contender, soon
 from nas_suite.report.drawing import caption, drawing
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Judged, Ranked
 from nas_suite.report.story import Network, Search, Story, entries, space_of
 from nas_suite.report.tables import DID, LOGGED, TITLES, plain
-from nas_suite.report.words import count, listed, many, percent, said, signed, three, whole
+from nas_suite.report.words import count, listed, many, percent, points, said, signed, three, whole
 from nas_suite.run import Run, quoted
 from nas_suite.space import SupernetSpace
 from nas_suite.words import plural
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
-BY_NO_METHOD = ("rank", "table")
+BY_NO_METHOD = ("rank", "table", "compare")
 FITTING = {("space", name) for name in FIT}
 
 
@@ -57,13 +58,16 @@ class Headline:
 
 
 def headline(
-    told: Story, done: Sequence[Network], searches: Sequence[Search], rankings: Sequence[Ranked], benches: Sequence[Made]
-) -> Headline:
-    """Of the best retrained network; else of the newest search, ranking or benchmark; else of the last run."""
+    told: Story, done: Sequence[Network], searches: Sequence[Search], rankings: Sequence[Ranked], benches: Sequence[Made],
+    contests: Sequence[Compared],
+) -> Headline:  # fmt: skip
+    """Of the best retrained network; else of the newest search, comparison, ranking or benchmark; else of the last run."""
     if done:
         return of_network(over(told.runs[-1]), told, searches, done)
     if fruitful := [search for search in searches if search.front]:
         return of_search(over(told.runs[-1]), fruitful[-1])
+    if over_with := [contest for contest in contests if contest.result]:
+        return of_comparison(over_with[-1])
     if finished := [ranked for ranked in rankings if ranked.result]:
         return of_ranking(finished[-1], told)
     last = told.runs[-1]
@@ -202,6 +206,28 @@ def verdict(ranked: Ranked, lead: Judged | None, base: Judged | None) -> str:
     return f"{said} The difference of {signed(apart['tau'])} ({span}) is {noise} the noise."
 
 
+def of_comparison(found: Compared) -> Headline:
+    """Of searchers beside each other: the one with the least regret at the end, the sooner of equals."""
+    r, order = found.result, found.order
+    best = order[0]
+    at = f"after {plural(r['budget'], 'evaluation')}"
+    title = f"{best.name} comes closest to the optimum of {r['bench']}, on {r['dataset']}"
+    tiles = [Tile(c.name, points(c.last["mean"]), f"regret in points {at}; optimum {soon(c)}") for c in order[:4]]
+    lede = f"{plural(len(order), 'searcher')} compared over {plural(r['seeds'], 'seed')}."
+    return Headline(over(found.run), title, f"{lede} {sureness(order)}".strip(), tiles)
+
+
+def sureness(order: Sequence[Contender]) -> str:
+    """Whether the first of several searchers is apart from the second by more than chance, in words."""
+    if len(order) < 2:
+        return ""
+    one, two = (c.last for c in order[:2])
+    if one["high"] is None or two["low"] is None:
+        return "One seed says little: --seeds sets how many there are."
+    apart = "apart from that" if one["high"] < two["low"] else "not apart from that"
+    return f"The 95 % interval of its regret is {apart} of {order[1].name}."
+
+
 def of_bench(made: Made) -> Headline:
     """Of a benchmark that is made: how good its networks are, and how many of them are trained."""
     best, worst = made.networks[0], made.networks[-1]
@@ -247,6 +273,6 @@ def of_run(over: str, run: Run) -> Headline:
 
 def so_far(run: Run) -> str:
     """How much of its work a run has done."""
-    thing, deed = DID.get(run.record["kind"], ("epoch", "finished"))
+    thing, deed, *things = DID.get(run.record["kind"], ("epoch", "finished"))
     done = len(entries(run))
-    return plural(done, thing) if done else f"no {thing} {deed} yet"
+    return plural(done, thing, *things) if done else f"no {thing} {deed} yet"

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_suite.artefact import ARCH, LOADER, WEIGHTS
-from nas_suite.report import derived, derived_figures, figures, made, ranked, ranked_figures, tables
+from nas_suite.report import compared as comparisons
+from nas_suite.report import compared_figures, derived, derived_figures, figures, made, ranked, ranked_figures, tables
 from nas_suite.report.chart import Chart
+from nas_suite.report.compared import Compared
 from nas_suite.report.derived import Derived
 from nas_suite.report.grids import Grid, course, grids
 from nas_suite.report.headline import Headline, Picture, headline, picture
@@ -70,17 +72,19 @@ def page(told: Story) -> Page:
     searches = [Search(run, told) for run in told.of("search")]
     rankings = [Ranked(run) for run in told.of("rank")]
     benches = [Made(run) for run in told.of("table")]
+    contests = [Compared(run) for run in told.of("compare")]
     bilevel = [Derived(run) for run in told.of("bilevel")]
     trained = networks(told)
     done = [network for network in trained if network.result]
     return Page(
-        headline(told, done, searches, rankings, benches),
+        headline(told, done, searches, rankings, benches, contests),
         notices(told, searches),
         [
             *compared(trained),
             *(searched(search, len(searches)) for search in searches),
             *(for_latency(found, len(bilevel)) for found in bilevel),
             *(ordered(found, len(rankings)) for found in rankings),
+            *(contested(found, len(contests)) for found in contests),
             *random_networks(told),
             *map(benchmark, benches),
             *training(told),
@@ -167,6 +171,22 @@ def ordered(found: Ranked, of: int) -> Section:
         reading=ranked.reading(found),
         remarks=ranked.remarks(found),
         numbers=tables.existing([*pairs, ranked.growing(found), ranked.falling(found)]),
+    )
+
+
+def contested(found: Compared, of: int) -> Section:
+    title = "The comparison" + (f" {found.run.name}" if of > 1 else "")
+    if not found.result:
+        return Section(title, comparisons.lede(found))
+    apart, *spans = comparisons.differences(found) or [None]
+    return Section(
+        title,
+        comparisons.lede(found),
+        compared_figures.charts(found),
+        open=tables.existing([comparisons.regrets(found), comparisons.intervals(found), apart]),
+        reading=comparisons.reading(found),
+        remarks=[f"{note}." for note in found.result["notes"]],
+        numbers=tables.existing([comparisons.ranks(found), *spans]),
     )
 
 

@@ -15,12 +15,13 @@ from nas_suite.errors import BadInput
 from nas_suite.pipeline.ranking import SCORES
 from nas_suite.plan import Plan
 from nas_suite.report.words import Number, objective
-from nas_suite.run import LOG, ROWS, Run
+from nas_suite.run import JOBS, LOG, ROWS, Run
 from nas_suite.space import SearchSpace, Sketch
 
-KINDS = ("table", "meta", "supernet", "rank", "search", "bilevel", "retrain")
+KINDS = ("table", "meta", "supernet", "rank", "compare", "search", "bilevel", "retrain")
 SOURCES = ("supernet", "origin")
-LINES = {"rank": SCORES, "table": ROWS}
+LINES = {"rank": (SCORES, "arch"), "table": (ROWS, "arch"), "compare": (JOBS, "searcher")}
+"""Where runs write their pieces of work, and which text each of these has."""
 STATISTICS = "statistics.json"
 
 
@@ -188,10 +189,11 @@ def calibration(entry: Mapping[str, Any]) -> str:
 
 
 def entries(run: Run) -> list[dict[str, Any]]:
-    """What a run wrote down as it went, a line a piece of work: epochs, evaluations, scores or trainings."""
+    """What a run wrote down as it went, a line a piece of work: epochs, evaluations, scores, trainings or searches."""
     kind = run.record["kind"]
     if kind in LINES:
-        return [line for line in run.lines(LINES[kind]) if isinstance(line.get("arch"), str)]
+        file, named = LINES[kind]
+        return [line for line in run.lines(file) if isinstance(line.get(named), str)]
     return run.trials() if kind == "search" else run.epochs()
 
 

@@ -25,6 +25,7 @@ COUNTS = {
     "retrain": ("space", "data", "retrain"),
     "rank": ("space",),
     "table": ("space", "data", "retrain"),
+    "compare": ("space",),
     "meta": ("space", "method"),
 }
 """The parts of a plan that a run of a kind depends on."""
@@ -36,10 +37,16 @@ TITLES = {
     "retrain": "retraining",
     "rank": "ranking",
     "table": "benchmark",
+    "compare": "comparison",
     "meta": "meta-training",
 }
 WORDS = {"retrain": "Retraining", "deploy": "Deployment"}
-DID = {"search": ("network", "evaluated"), "rank": ("score", "found"), "table": ("training", "done")}
+DID = {
+    "search": ("network", "evaluated"),
+    "rank": ("score", "found"),
+    "table": ("training", "done"),
+    "compare": ("search", "done", "searches"),
+}
 """What a run does piece by piece; others train epochs."""
 
 
@@ -159,8 +166,8 @@ def did(run: Run) -> str:
     if not lines:
         return "nothing finished yet"
     each = median(line.get("seconds") or 0.0 for line in lines)
-    thing, deed = DID.get(kind, ("epoch", "trained"))
-    return f"{plural(len(lines), thing)} {deed}, {seconds(each)} each"
+    thing, deed, *things = DID.get(kind, ("epoch", "trained"))
+    return f"{plural(len(lines), thing, *things)} {deed}, {seconds(each)} each"
 
 
 @dataclass(frozen=True)
@@ -207,10 +214,16 @@ def of_table(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**about, "repeats": record["repeats"], "workers": record["workers"]}
 
 
+def of_comparison(record: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("bench", "dataset", "searchers", "budget", "seeds", "feedback", "same_init", "init", "spellings", "workers")
+    return {name.replace("_", " "): record[name] for name in names if record.get(name) not in (None, [])}
+
+
 ASKED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "search": of_search,
     "rank": of_ranking,
     "table": of_table,
+    "compare": of_comparison,
 }
 """What the record of a run says of a kind's own settings."""
 

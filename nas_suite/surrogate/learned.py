@@ -71,7 +71,8 @@ class Learned:
         """Two files, no pickle among them; returns their checksums by name. `more` is told in the JSON beside what it needs."""
         rows = self.experience
         tensors = {f"rows.{name}": torch.from_numpy(np.ascontiguousarray(getattr(rows, name))) for name in COLUMNS}
-        tensors |= {"rows.archs": torch.tensor(rows.archs, dtype=torch.int32), "means": self.means, "phi": self.phi}
+        tensors |= {"rows.archs": torch.tensor(rows.archs, dtype=torch.int32)}
+        tensors |= {"means": self.means.contiguous(), "phi": self.phi.contiguous()}  # alike for all data sets it has no strides
         if self.kernel is not None:
             tensors |= {f"kernel.{name}": value.detach().contiguous() for name, value in self.kernel.weights().items()}
         about = {

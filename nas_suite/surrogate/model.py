@@ -10,7 +10,7 @@ from torch import Tensor
 from nas_suite.space import Arch
 from nas_suite.surrogate.standard import Standardiser
 
-LEAST_VARIANCE = 1e-12  # of a belief: of what was seen without noise nothing remains but rounding
+LEAST_VARIANCE = 1e-9  # of a belief, relative to standardised values; GPyTorch warns of less
 
 
 class Model(ABC):

@@ -1,0 +1,100 @@
+"""What searchers of a benchmark have learned before: the checkpoint that each goes by, and what an ablation leaves out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas_suite.errors import BadInput
+from nas_suite.pipeline.tabled import Tabled
+from nas_suite.run import run_at
+from nas_suite.search import Region
+from nas_suite.space import Arch
+
+if TYPE_CHECKING:
+    from nas_suite.surrogate.learned import Learned
+    from nas_suite.surrogate.model import Model
+
+ALL = ""  # whose checkpoint is that of all searchers that have none of their own
+OWN = {"tnas:no-graph": "--encoding one-hot", "tnas:no-dataset": "--no-datasets"}  # learned otherwise, and how
+FILES = ("learned.json", "learned.safetensors")
+
+
+def checkpoints(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Words CKPT or SEARCHER=CKPT, a folder or a run's name, as folders by searcher."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, place = word.partition("=")
+        name, place = (name, place) if equals and name in known else (ALL, word)
+        if name in found:
+            raise BadInput(f"--checkpoint is given twice for {name or 'all searchers'}: {found[name]} and {place}")
+        found[name] = str((Path(place) if Path(place).exists() else run_at(place).path).resolve())
+    return found
+
+
+def loaded(names: Sequence[str], folders: Mapping[str, str], space_name: str, space: Tabled) -> dict[str, "Learned"]:
+    """By searcher, what those have learned that have a checkpoint. BadInput where one is of another space, or has what its
+    searcher is to do without."""
+    from nas_suite.rivals import LEARNED
+    from nas_suite.surrogate.learned import Learned
+
+    read: dict[str, Learned] = {}
+    found = {}
+    for name in (name for name in names if name in LEARNED):
+        folder = folders.get(name, "" if name in OWN else folders.get(ALL, ""))
+        if not folder:
+            if name in OWN:
+                raise BadInput(
+                    f"{name} has learned otherwise: give --checkpoint {name}=CKPT, made by `nas meta-train tnas {OWN[name]}`"
+                )
+            continue
+        if folder not in read:
+            read[folder] = Learned.load(Path(folder), space_name, space.inner)
+        found[name] = fitting(name, read[folder], folder)
+    return found
+
+
+def fitting(name: str, learned: "Learned", folder: str) -> "Learned":
+    build = learned.kernel.build if learned.kernel is not None else None
+    whole = build is not None and ((name == "tnas:no-graph" and build.encoding != "one-hot") or
+                                   (name == "tnas:no-dataset" and build.datasets))  # fmt: skip
+    if whole:
+        raise BadInput(f"{folder} leaves out nothing, which {name} is to do: give one of `nas meta-train tnas {OWN[name]}`")
+    return learned
+
+
+def surrogate(name: str, learned: "Learned") -> "Model":
+    """A fresh surrogate; without what was learned, but with its initial design, for `tnas:no-meta`."""
+    from nas_suite.surrogate.transfer import Transfer
+
+    plain = name == "tnas:no-meta"
+    return Transfer(learned, prior=not plain, deep=not plain)
+
+
+def warm_start(learned: "Learned", region: Region, count: int) -> list[Arch]:
+    """The initial design of TNAS: what it believes to be the best, apart from each other; of a history too small to believe
+    anything, the networks that did best in it."""
+    from nas_suite.rivals import diverse, ranked
+    from nas_suite.surrogate.transfer import warm
+
+    if learned.kernel is not None:
+        return diverse(ranked(region, surrogate("tnas", learned)), count)
+    return inside(warm(learned.experience, len(learned.experience.archs)), region)[:count]
+
+
+def published(learned: "Learned", region: Region, count: int) -> list[Arch]:
+    """The published initial design: the networks with the highest accuracies of the history, whatever their data sets."""
+    return inside(learned.raw_best(len(learned.experience.archs)), region)[:count]
+
+
+def inside(archs: Sequence[Arch], region: Region) -> list[Arch]:
+    """Those that are candidates, canonical, each once."""
+    return list(dict.fromkeys(arch for a in archs if (arch := region.space.canonical(a)) is not None))
+
+
+def caution(learned: Mapping[str, "Learned"], dataset: str) -> list[str]:
+    """What must be said of searchers that tell data sets apart where nothing is known of this one."""
+    seeing = [name for name, one in learned.items() if one.kernel is not None and one.kernel.build.datasets]
+    seeing = [name for name in seeing if name != "tnas:no-meta"]
+    if not seeing:
+        return []
+    return [f"{', '.join(seeing)}: no features of {dataset} are at hand, so that it has the neutral code of no data set"]

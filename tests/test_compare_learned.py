@@ -1,0 +1,157 @@
+"""Searchers that have learned, compared: their checkpoints, what they begin with, ablations, and what is refused."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import nas
+from test_comparing import lines, toy
+from test_deep import SPACE, experience, kernel
+
+from nas_suite import pipeline
+from nas_suite.errors import BadInput
+from nas_suite.pipeline.contest import Contest, opened
+from nas_suite.rivals import diverse, ranked
+from nas_suite.run import JOBS, run_at
+from nas_suite.space import Arch
+from nas_suite.surrogate.deep import Build
+from nas_suite.surrogate.learned import Learned
+from nas_suite.surrogate.standard import Standardiser
+from nas_suite.surrogate.transfer import Transfer, warm
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of deep kernels that nothing trained: whole, without a graph, without data sets, and of a small history."""
+    root = tmp_path_factory.mktemp("learned")
+    told = experience()
+    builds = {"whole": Build("tiny"), "flat": Build("tiny", "one-hot"), "blind": Build("tiny", datasets=False)}
+    for name, build in {**builds, "small": None}.items():
+        made, shelf = kernel(build) if build else (None, None)
+        standardiser = Standardiser.of(told.values)
+        (root / name).mkdir()
+        Learned.of("nasbench201", SPACE, told, standardiser, "codes-1", shelf, made).save(root / name, {})
+    return root
+
+
+@pytest.fixture(autouse=True)
+def bench(saved: Path, apart: None) -> list[Arch]:
+    """A benchmark of some networks of NAS-Bench-201, half of which the history knows."""
+    rng = random.Random(3)
+    archs = sorted({*(SPACE.sample(rng) for _ in range(30)), *experience().archs[:30]})
+    worth = np.array([sum(option in (2, 3) for option in arch) for arch in archs]) / 10 + np.linspace(0, 0.05, len(archs))
+    toy("toy", "nasbench201", archs, worth)
+    return archs
+
+
+def asked(saved: Path, *names: str, folder: str = "whole", **more: Any) -> Contest:
+    return Contest("toy", names, budget=7, seeds=1, **{"checkpoints": {"": str(saved / folder)}, **more})
+
+
+def rows(contest: Contest) -> dict[str, list[int]]:
+    return {line["searcher"]: line["rows"] for line in lines(pipeline.compare(contest))}
+
+
+def believed(contest: Contest, saved: Path) -> list[int]:
+    """Rows by what was learned, the best first."""
+    arena = opened(contest)
+    order = ranked(arena.region, Transfer(Learned.load(saved / "whole", "nasbench201", SPACE)))
+    return [arena.space.rows[arch] for arch in order]
+
+
+def test_learned_searchers_begin_with_what_they_believe(saved: Path) -> None:
+    contest = asked(saved, "tnas", "metad2a", "tnas:no-meta", "tnas:random-init")
+    found, arena = rows(contest), opened(contest)
+    order = believed(contest, saved)
+    archs = {row: arch for arch, row in arena.space.rows.items()}
+    warm_start = [arena.space.rows[arch] for arch in diverse([archs[row] for row in order])]
+    assert found["metad2a"] == order[:7]
+    assert found["tnas"][:5] == found["tnas:no-meta"][:5] == warm_start
+    assert found["tnas:random-init"][:5] != warm_start
+
+
+def test_rivals_can_be_given_the_design_of_tnas(saved: Path) -> None:
+    found = rows(asked(saved, "gp-ei", "tnas", "random", same_init=True))
+    own = rows(asked(saved, "tnas"))["tnas"]
+    assert found["gp-ei"][:5] == found["random"][:5] == found["tnas"][:5] == own[:5]
+    assert found["tnas"] == own
+
+
+def test_the_published_design_is_the_best_of_the_history(saved: Path) -> None:
+    contest = asked(saved, "random", "tnas", init=("paper",))
+    run, arena = pipeline.compare(contest), opened(contest)
+    told = experience()
+    best = [told.archs[at] for at in told.arch[np.argsort(-told.values, kind="stable")]]
+    wanted = [arch for arch in dict.fromkeys(best) if arch in arena.space.rows][:5]
+    texts = [SPACE.describe(arch) for arch in wanted]
+    assert run.record["result"]["init"] == list(run.record["init"]) == texts
+    for line in run.lines(JOBS):
+        assert line["rows"][:5] == [arena.space.rows[arch] for arch in wanted]
+
+
+def test_a_history_too_small_to_learn_from_begins_with_the_best_in_it(saved: Path) -> None:
+    contest = asked(saved, "tnas", folder="small")
+    arena, told = opened(contest), experience()
+    wanted = [arena.space.rows[arch] for arch in warm(told, len(told.archs)) if arch in arena.space.rows][:5]
+    assert rows(contest)["tnas"][:5] == wanted
+
+
+def test_what_is_not_known_of_a_data_set_is_said(saved: Path) -> None:
+    names = {"tnas": "whole", "tnas:no-dataset": "blind", "tnas:no-graph": "flat"}
+    places = {name: str(saved / folder) for name, folder in names.items()}
+    result = pipeline.compare(asked(saved, *names, "random", checkpoints=places)).record["result"]
+    said = "no features of digits are at hand, so that it has the neutral code of no data set"
+    assert result["notes"] == [f"tnas, tnas:no-graph: {said}"]
+    assert pipeline.compare(asked(saved, "random")).record["result"]["notes"] == []
+
+
+def test_checkpoints_are_named_on_the_command_line(saved: Path) -> None:
+    words = ("--bench", "toy", "--budget", 6, "--seeds", 1, "--json")
+    blind = f"tnas:no-dataset={saved / 'blind'}"
+    data = nas("compare", "tnas", "tnas:no-dataset", *words, "--checkpoint", saved / "whole", "--checkpoint", blind).data
+    assert [s["name"] for s in data["searchers"]] == ["tnas", "tnas:no-dataset"]
+    record = run_at(data["run"]["name"]).record
+    assert record["checkpoints"] == {"": str(saved / "whole"), "tnas:no-dataset": str(saved / "blind")}
+    said = nas("compare", "tnas", *words, "--checkpoint", "a", "--checkpoint", "b")
+    assert said.error.startswith("no run 'a'")
+    said = nas("compare", "tnas", *words, "--checkpoint", saved / "whole", "--checkpoint", saved / "flat")
+    assert said.error.startswith("--checkpoint is given twice for all searchers")
+    said = nas("compare", "random", *words, "--init", "paper")
+    assert "--init paper takes the best networks of a history: give --checkpoint CKPT" in said.error
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "message"),
+    [
+        ("tnas:no-graph", "whole", "tnas:no-graph has learned otherwise: give --checkpoint tnas:no-graph=CKPT, made by"),
+        ("tnas:no-dataset", "whole", r"made by `nas meta-train tnas --no-datasets`"),
+        ("tnas", "nothing", "nothing holds nothing learned"),
+        ("metad2a", "small", "believes nothing before it is fitted"),
+    ],
+)
+def test_checkpoints_that_do_not_do_are_refused(saved: Path, name: str, folder: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        pipeline.compare(asked(saved, name, folder=folder))
+
+
+def test_an_ablation_must_leave_out_what_it_is_named_after(saved: Path) -> None:
+    for name in ("tnas:no-graph", "tnas:no-dataset"):
+        with pytest.raises(BadInput, match=f"leaves out nothing, which {name} is to do"):
+            pipeline.compare(asked(saved, name, checkpoints={name: str(saved / "whole")}))
+
+
+def test_a_checkpoint_of_another_space_or_another_than_it_was_is_refused(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="was learned on nasbench201, not on mixpath-s4"):
+        pipeline.compare(replace(asked(saved, "tnas"), bench="s4-digits"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for file in (saved / "whole").iterdir():
+        (mine / file.name).write_bytes(file.read_bytes())
+    run = pipeline.compare(asked(saved, "tnas", checkpoints={"": str(mine)})).update(status="interrupted")
+    for file in (saved / "flat").iterdir():
+        (mine / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(BadInput, match=r"learned\.json has changed since .* began; compare anew"):
+        pipeline.resume(run)
