@@ -11,6 +11,7 @@ from test_deep import SPACE, TINY, experience, learner
 
 from nas_suite.encoders.banks import Bank, coded
 from nas_suite.errors import BadInput
+from nas_suite.surrogate.deep import Build
 from nas_suite.surrogate.learned import WEIGHTS, Learned
 from nas_suite.surrogate.meta import MetaLearner, Schedule
 from nas_suite.surrogate.standard import Standardiser
@@ -70,6 +71,16 @@ def test_a_checkpoint_says_what_it_was_saved_as(learned: Learned, tmp_path: Path
     before, after = (Transfer(one, bank(0)).posterior(archs) for one in (learned, again))
     assert torch.allclose(before[0], after[0], atol=1e-6)
     assert torch.allclose(before[1], after[1], atol=1e-6)
+
+
+def test_a_kernel_that_tells_no_data_sets_apart_is_saved_too(tmp_path: Path) -> None:
+    one = learner(replace(TINY, optimizer="adam"), Build("tiny", datasets=False))
+    one.end_epoch(0)
+    one.finish()
+    of(one).save(tmp_path, {})
+    archs = sample(9)
+    again = Learned.load(tmp_path, "nasbench201", SPACE)
+    assert torch.allclose(Transfer(of(one)).posterior(archs)[0], Transfer(again).posterior(archs)[0], atol=1e-6)
 
 
 def test_a_checkpoint_of_another_space_or_extractor_and_a_damaged_one_are_refused(learned: Learned, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from nas_suite.history import Evaluation, History, Task
 from nas_suite.pipeline.meta import Asked, gathered, meta_train
 from nas_suite.run import Run, run_at
 from nas_suite.spaces import SPACES
+from nas_suite.surrogate.deep import Build
 from nas_suite.surrogate.learned import Learned
 from nas_suite.surrogate.meta import Schedule
 from nas_suite.surrogate.transfer import Transfer
@@ -213,3 +214,39 @@ def test_the_public_history_is_as_published(shared_data: Path) -> None:
     assert found.extractor == "codes-1"
     first = found.experience.raw_best(5)
     assert [numbered().index(arch) for arch in first] == [12058, 8877, 9997, 9968, 3192]
+
+
+def torch_free(one_hot: np.ndarray, member: np.ndarray, y: np.ndarray, train: np.ndarray) -> float:
+    """Pearson on the published validation split of an exact process with hyper-parameters given: 0.6 · Matérn-5/2 of one-hot
+    cells at length 2, 0.4 · share of common classes, noise 0.3 (specs of TNAS, 3.7)."""
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        x, z = one_hot[a], one_hot[b]
+        r = np.sqrt(5 * np.maximum(0, (x * x).sum(1)[:, None] + (z * z).sum(1) - 2 * x @ z.T)) / 2
+        return 0.6 * (1 + r + r * r / 3) * np.exp(-r) + 0.4 * member[a] @ member[b].T / 20
+
+    known, asked = np.flatnonzero(train), np.flatnonzero(~train)
+    weights = np.linalg.solve(kernel(known, known) + 0.3 * np.eye(len(known)), y[known])
+    return float(np.corrcoef(kernel(asked, known) @ weights, y[asked])[0, 1])
+
+
+@pytest.mark.slow
+def test_the_gate_of_the_public_history(shared_data: Path) -> None:
+    """4,230 records to learn from, 400 to predict: 0.805 without torch, as much with the deep kernel, less if all are alike."""
+    assert nas("history", "import", "metad2a", str(shared_data / "transfer")).code == 0
+    found = gathered(Asked())
+    rows, shelf = found.experience, found.shelf
+    assert shelf is not None
+    member = np.zeros((len(rows.names), len(shelf.classes)))
+    for at, classes in enumerate(shelf.sets):
+        member[at, list(classes)] = 1
+    one_hot = np.eye(5)[np.array(rows.archs)].reshape(len(rows.archs), -1)
+    train = ~rows.published
+    y = (rows.values - rows.values[train].mean()) / rows.values[train].std()
+    assert torch_free(one_hot[rows.arch], member[rows.data], y, train) == pytest.approx(0.80, abs=0.02)
+    schedule = Schedule(optimizer="adam", epochs=3)
+    result = meta_train(Asked(schedule=schedule)).record["result"]
+    assert result["published_pearson"] > 0.79  # 0.80 and 0.81 were measured, with Adam and with REPTILE
+    assert 0.8 <= result["published_covered"] <= 0.97, "of 90 % intervals"
+    alike = meta_train(Asked(schedule=schedule, build=Build(datasets=False))).record["result"]
+    assert 0.5 <= alike["published_pearson"] <= 0.65

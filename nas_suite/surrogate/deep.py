@@ -50,6 +50,7 @@ class Networks:
     def __init__(self, space: SearchSpace, encoding: Encoding) -> None:
         self.space, self.encoding = space, encoding
         self.one_hot = OneHot(space)
+        self.canonical: dict[Arch, Arch] = {}
         self.columns = sum(table.shape[1] for table in self.one_hot.tables)
         if encoding == "one-hot":
             self.width = self.columns
@@ -60,6 +61,13 @@ class Networks:
         else:
             self.graphs, self.width = space, len(space.node_types)
 
+    def plain(self, archs: Sequence[Arch]) -> Float[Tensor, "a o"]:
+        """One-hot columns of canonical spellings: what a history spells otherwise is compared with candidates, which are so."""
+        for arch in archs:
+            if arch not in self.canonical:
+                self.canonical[arch] = self.space.canonical(arch) or arch
+        return self.one_hot([self.canonical[arch] for arch in archs])
+
     @property
     def ids(self) -> int:
         return self.graphs.most_nodes if self.encoding == "paper" else 0
@@ -69,7 +77,7 @@ class Networks:
         return [tell(arch) for arch in archs]
 
     def read(self, archs: Sequence[Arch]) -> "GraphBatch | Tensor":
-        return self.one_hot(archs).float() if self.encoding == "one-hot" else GraphBatch.of(self.told(archs), self.width)
+        return self.plain(archs).float() if self.encoding == "one-hot" else GraphBatch.of(self.told(archs), self.width)
 
 
 class InnerProduct(Kernel):
@@ -166,7 +174,7 @@ class DeepKernel(nn.Module):
         told: Float[Tensor, "a f"],
     ) -> Float[Tensor, "a r"]:
         """What the process compares."""
-        return torch.cat((self.encoder.fusion(phi, psi).double(), self.networks.one_hot(archs), told), 1)
+        return torch.cat((self.encoder.fusion(phi, psi).double(), self.networks.plain(archs), told), 1)
 
 
 def cosine(share: float) -> float:

@@ -85,7 +85,7 @@ class Learned:
             "history": {"rows": len(rows), "networks": len(rows.archs), "hash": rows.hash, "names": list(rows.names)},
             **more,
         }  # fmt: skip
-        write_atomic(folder / WEIGHTS, save(tensors))
+        write_atomic(folder / WEIGHTS, save({name: value.contiguous() for name, value in tensors.items()}))
         about["sha256"] = digest(folder / WEIGHTS)
         write_atomic(folder / ABOUT, as_json(about))
         return {name: digest(folder / name) for name in (WEIGHTS, ABOUT)}

@@ -205,7 +205,8 @@ class MetaLearner(Learner):
             mean = process.prior_mean(far, None) + (centred.T @ cross)[0]
             variance = process.kernel(far, diag=True) - cross.square().sum(0) + process.likelihood.noise
             loss = -torch.distributions.Normal(mean, variance.sqrt()).log_prob(self.y[asked]).mean()
-            loss.backward(inputs=moved)
+            for p, gradient in zip(moved, torch.autograd.grad(loss, moved), strict=True):
+                p.grad = gradient.contiguous()  # L-BFGS looks at each as one row
             return loss
 
         optimizer.step(closure)  # type: ignore[arg-type]
