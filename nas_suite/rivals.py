@@ -24,6 +24,7 @@ LEARNED = ("tnas", "metad2a", "tnas:no-dataset", "tnas:no-graph", "tnas:no-meta"
 NAMES = (
     "tnas", "random", "evolution", "local-search", "gp-ei", "gp-ucb", "bananas", "nasbowl", "hebo", "metad2a",
 )  # fmt: skip
+FOREMOST = 20  # candidates believed best, of which a learned initial design is drawn
 APART = 2  # variables, at least, in which architectures of a learned initial design differ
 MUTANTS = 100  # random candidates of BANANAS, beside mutations of the best
 
@@ -91,7 +92,7 @@ def with_learned(name: str, region: Region, seed: int, given: Sequence[Arch], le
         raise BadInput(f"{name} searches with a learned surrogate: give --checkpoint CKPT, made by `nas meta-train tnas`")
     if name == "metad2a":
         return Begun(region, given, Fixed(ranked(region, learned)))
-    warm = given or ([] if name == "tnas:random-init" else diverse(ranked(region, learned)))
+    warm = given or ([] if name == "tnas:random-init" else opening(region, learned, seed))
     return Bayes(region, learned, warm, seed, parallel=parallel)
 
 
@@ -101,6 +102,15 @@ def ranked(region: Region, learned: Model) -> list[Arch]:
     archs = candidates.all or candidates.around((), (), random.Random(0))
     order = np.argsort(-learned.posterior(archs)[0].numpy(), kind="stable")
     return [archs[at] for at in order]
+
+
+def opening(region: Region, learned: Model, seed: int, count: int = INITIAL) -> list[Arch]:
+    """The initial design of a learned searcher: what it believes to be best, and of the `FOREMOST` behind that some that the
+    seed draws, apart from each other. Beliefs of networks that are nearly as good differ by less than their errors."""
+    best, *others = ranked(region, learned)
+    near = others[: FOREMOST - 1]
+    random.Random(f"{seed} opening").shuffle(near)
+    return diverse([best, *near, *others[FOREMOST - 1 :]], count)
 
 
 def diverse(archs: Sequence[Arch], count: int = INITIAL) -> list[Arch]:

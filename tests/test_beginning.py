@@ -156,7 +156,7 @@ def test_a_search_begins_with_what_a_surrogate_believes(checkpoint: Path) -> Non
     assert believed is not None
     found = begin(where, region, believed)
     assert (found.origin, found.drawn, len(found.archs)) == ("surrogate", 0, 4)
-    assert list(found.archs) == rivals.diverse(rivals.ranked(region, believed), 4)
+    assert list(found.archs) == rivals.opening(region, believed, where.plan.seed, 4)
     raw = begin(setting("method.init=paper"), region, believed)
     assert raw.archs[0] == where.space.canonical(believed.learned.raw_best(1)[0])
     run = pipeline.search_directly(planned("tnas", "method.budget=5", "method.finalists=0"), {}, checkpoint)

@@ -14,7 +14,7 @@ from test_deep import SPACE, experience, kernel
 from nas_suite import pipeline
 from nas_suite.errors import BadInput
 from nas_suite.pipeline.contest import Contest, opened
-from nas_suite.rivals import diverse, ranked
+from nas_suite.rivals import opening, ranked
 from nas_suite.run import JOBS, run_at
 from nas_suite.space import Arch
 from nas_suite.surrogate.deep import Build
@@ -66,11 +66,22 @@ def test_learned_searchers_begin_with_what_they_believe(saved: Path) -> None:
     contest = asked(saved, "tnas", "metad2a", "tnas:no-meta", "tnas:random-init")
     found, arena = rows(contest), opened(contest)
     order = believed(contest, saved)
-    archs = {row: arch for arch, row in arena.space.rows.items()}
-    warm_start = [arena.space.rows[arch] for arch in diverse([archs[row] for row in order])]
+    whole = Transfer(Learned.load(saved / "whole", "nasbench201", SPACE))
+    warm_start = [arena.space.rows[arch] for arch in opening(arena.region, whole, contest.seed)]
+    assert warm_start[0] == order[0]
+    assert set(warm_start) <= set(order[:20])
     assert found["metad2a"] == order[:7]
     assert found["tnas"][:5] == found["tnas:no-meta"][:5] == warm_start
     assert found["tnas:random-init"][:5] != warm_start
+
+
+def test_another_seed_draws_another_design_of_the_best(saved: Path) -> None:
+    whole = Transfer(Learned.load(saved / "whole", "nasbench201", SPACE))
+    region = opened(asked(saved, "tnas")).region
+    designs = [opening(region, whole, seed) for seed in range(4)]
+    assert designs == [opening(region, whole, seed) for seed in range(4)]
+    assert len({arch for one in designs for arch in one}) > 5
+    assert len({one[0] for one in designs}) == 1, "what is believed best is tried whatever the seed"
 
 
 def test_rivals_can_be_given_the_design_of_tnas(saved: Path) -> None:

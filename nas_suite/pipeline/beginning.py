@@ -13,7 +13,7 @@ from nas_suite.errors import BadInput
 from nas_suite.pipeline.recalling import foremost, most_accurate, within
 from nas_suite.pipeline.setting import Setting
 from nas_suite.pipeline.trying import asked_of
-from nas_suite.rivals import diverse, ranked, rival
+from nas_suite.rivals import diverse, opening, rival
 from nas_suite.run import run_at
 from nas_suite.search import Region, Searcher
 from nas_suite.space import Arch
@@ -75,7 +75,7 @@ def begin(setting: Setting, region: Region, believed: Transfer | None) -> Begin:
     init = asked.init or ("posterior" if setting.plan.method.partition(":")[0] in LEARNING else "random")
     archs, origin = list[Arch](), "random"
     if init == "posterior" and believed is not None:
-        archs, origin = list(foremost_believed(region, believed, asked.init_size)), "surrogate"
+        archs, origin = list(foremost_believed(region, believed, asked.init_size, setting.plan.seed)), "surrogate"
     elif init == "posterior":
         archs, origin = diverse(list(foremost(setting, region)), asked.init_size), "history"
     elif init == "paper":
@@ -90,9 +90,9 @@ def begin(setting: Setting, region: Region, believed: Transfer | None) -> Begin:
     return Begin([*archs, *rest], origin if archs else "random", len(rest))
 
 
-def foremost_believed(region: Region, believed: Transfer, count: int) -> Iterable[Arch]:
+def foremost_believed(region: Region, believed: Transfer, count: int, seed: int) -> Iterable[Arch]:
     """The networks of which a surrogate expects most, apart from each other; of a history too small for a surrogate, those that
     did best among their like."""
     if believed.learned.kernel is not None:
-        return diverse(ranked(region, believed), count)
+        return opening(region, believed, seed, count)
     return islice(within(region, warm(believed.learned.experience, EVERY)), count)

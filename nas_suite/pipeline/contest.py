@@ -71,7 +71,7 @@ class Arena:
         """The initial design that all searchers of a seed are given: the networks that were named, or what one of them believes
         to be the best, or a random one."""
         if not self.given and self.learned:
-            return learning.warm_start(self.first_learned, self.region, DESIGN)
+            return learning.warm_start(self.first_learned, self.region, DESIGN, seed)
         return list(self.given) or self.region.samples(DESIGN, random.Random(f"{seed} design"), set())
 
     def searcher(self, name: str, seed: int, first: Sequence[Arch] | None) -> Searcher:
@@ -81,7 +81,7 @@ class Arena:
         if learned is None:
             return rival(name, self.region, seed, first)
         if learned.kernel is None and first is None:
-            first = learning.warm_start(learned, self.region, DESIGN)
+            first = learning.warm_start(learned, self.region, DESIGN, seed)
         return rival(name, self.region, seed, first, learning.surrogate(name, learned))
 
     @property

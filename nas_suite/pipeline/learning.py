@@ -70,14 +70,14 @@ def surrogate(name: str, learned: "Learned") -> "Model":
     return Transfer(learned, prior=not plain, deep=not plain)
 
 
-def warm_start(learned: "Learned", region: Region, count: int) -> list[Arch]:
-    """The initial design of TNAS: what it believes to be the best, apart from each other; of a history too small to believe
-    anything, the networks that did best in it."""
-    from nas_suite.rivals import diverse, ranked
+def warm_start(learned: "Learned", region: Region, count: int, seed: int) -> list[Arch]:
+    """The initial design of TNAS for a seed: of what it believes to be the best; of a history too small to believe anything,
+    the networks that did best in it."""
+    from nas_suite.rivals import opening
     from nas_suite.surrogate.transfer import warm
 
     if learned.kernel is not None:
-        return diverse(ranked(region, surrogate("tnas", learned)), count)
+        return opening(region, surrogate("tnas", learned), seed, count)
     return inside(warm(learned.experience, len(learned.experience.archs)), region)[:count]
 
 
