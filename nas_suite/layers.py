@@ -79,10 +79,15 @@ class SqueezeExcite(nn.Module):
         self.reduce = nn.Conv2d(channels, hidden, 1)
         self.act = activation(act)
         self.expand = nn.Conv2d(hidden, channels, 1)
-        self.gate = F.hardsigmoid if hard else torch.sigmoid
+        self.gate = hard_sigmoid if hard else torch.sigmoid
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return x * self.gate(self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True)))))
+
+
+def hard_sigmoid(x: Float[Tensor, "*_"]) -> Float[Tensor, "*_"]:
+    """max(0, min(1, x / 6 + 1 / 2)), which autograd can differentiate twice, as torch's own it cannot."""
+    return F.relu6(x + 3) / 6
 
 
 class Head(nn.Sequential):

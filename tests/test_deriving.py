@@ -341,7 +341,9 @@ def test_a_deployment_that_offers_other_choices_is_refused(table: Path) -> None:
     assert "deploy" in nas("search", "tfnas", "--latency", 1, "--set", "deploy.widht=2").error
 
 
-def test_flags_reach_their_settings(table: Path, target: float) -> None:
+def test_flags_reach_their_settings(target: float, tmp_path: Path) -> None:
+    table = tmp_path / "plain.json"  # a stem without squeeze-excite is a block of its own
+    table_of(deployed(prepare(planned("space.se=false", "space.depth_by=skip")))).write(table)
     words = ("--second-path", "none", "--depth", "skip", "--no-se", "--no-elastic", "--epochs", 2, "--lr", 0.01, "--seed", 3)
     said = nas("search", "tfnas", "--latency", target, "--table", table, *WORDS, *words, "--json")
     plan = run_at(said.data["run"]["name"]).record["plan"]

@@ -72,7 +72,7 @@ def test_the_real_numbers_with_their_units(shared_data: Path) -> None:
         assert table.columns[f"cifar10/{name}"].unit == unit
     lacking = [int(np.isnan(table.values(name)).sum()) for name in table.columns]
     assert sum(lacking) == sum(np.isnan(table.values(f"{data}/edgetpu_latency")).sum() for data in DATA) == 14_097
-    with pytest.raises(BadInput, match="no metric"):
+    with pytest.raises(BadInput, match="holds no accuracies: name the column that is meant"):
         table.metric()
 
 

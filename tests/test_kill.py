@@ -39,7 +39,7 @@ def survive(name: str, start: Any, seconds: float, seed: int) -> tuple[Run, int]
     for attempt in range(KILLS):
         there = (Path(os.environ["NAS_RUNS"]) / name / "run.json").exists()
         child = forked((lambda: pipeline.resume(run_at(name))) if there else start)
-        time.sleep(rng.uniform(0.0, seconds * 0.2) if attempt else 0.01)
+        time.sleep(rng.uniform(0.0, seconds * 0.1) if attempt else 0.01)
         os.kill(child, signal.SIGKILL)
         kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     if not (Path(os.environ["NAS_RUNS"]) / name / "run.json").exists():

@@ -139,7 +139,7 @@ def test_proposals_do_not_depend_on_the_process(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from test_rivals import CELLS, S4, Region, play, rival\n"
         "for name in ('gp-ei', 'bananas', 'nasbowl', 'local-search'):\n"
-        "    print(name, [arch for arch, _ in play(rival(name, Region(S4), 1), 10, CELLS.score)])\n"
+        "    print(name, [arch for arch, _ in play(rival(name, Region(S4), 1), 7, CELLS.score)])\n"
     )
     command = [sys.executable, str(script), str(Path(__file__).parent)]
     root = str(Path(__file__).resolve().parents[1])

@@ -178,7 +178,7 @@ class MobileNetV3(SupernetSpace, GraphSpace):
         ]
 
     def head(self) -> list[Block]:
-        """1×1 convolution, average pool, 1×1 convolution without batch norm, classifier (its dropout is a recipe's)."""
+        """1×1 convolution, average pool, 1×1 convolution without batch norm, classifier (before which a recipe may drop features)."""
         last = self.sites[-1][-1]
         expanded, mixed = self.scaled(EXPANDED), self.scaled(MIXED)
         return [
@@ -275,7 +275,7 @@ def mix_channels(c_in: int, c_out: int) -> nn.Module:
 
 
 def classifier(c_in: int, classes: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(c_in, classes))
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.0), nn.Linear(c_in, classes))
 
 
 def initialise_as_published(network: nn.Module) -> None:
