@@ -178,7 +178,7 @@ class MobileNetV3(SupernetSpace, GraphSpace):
         ]
 
     def head(self) -> list[Block]:
-        """1×1 convolution, average pool, 1×1 convolution without batch norm, classifier (before which a recipe may drop features)."""
+        """1×1 convolution, average pool, 1×1 convolution without batch norm, classifier; features before it may be dropped."""
         last = self.sites[-1][-1]
         expanded, mixed = self.scaled(EXPANDED), self.scaled(MIXED)
         return [

@@ -19,6 +19,7 @@ from nas_suite.surrogate.standard import Standardiser
 
 CLIP = -4.0  # standard deviations: of a history that is learned from, how bad a bad network is says more than in a search
 SETTLED, SETTLING = 1500, 25  # evaluations that hyper-parameters are settled on, and steps of L-BFGS
+RATES = {"reptile": 3e-4, "adam": 1e-3}  # REPTILE takes several steps on a mini-batch
 MOST_GIVEN = 5000  # evaluations that predictions are conditioned on: their exact covariance is inverted
 
 
@@ -34,11 +35,11 @@ class Schedule:
 
     optimizer: Literal["reptile", "adam"] = "reptile"
     inner_optimizer: Literal["adam", "sgd"] = "adam"
-    epochs: int = 16  # on the public history the first few predict held-out data sets best: benchmarks/LOG.md
+    epochs: int = 5  # on the public history more of them predict held-out data sets no better: benchmarks/LOG.md
     steps: int = 25
     inner: int = 3
     reach: float = 1.0
-    lr: float = 1e-3
+    lr: float | None = None  # that of RATES
     batch: int = 256
     mixed: bool = True
     weight_decay: float = 0.1  # decoupled (AdamW): of the encoders alone, by lr times that a step
@@ -49,11 +50,16 @@ class Schedule:
         for name in ("epochs", "steps", "inner"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not (self.lr > 0 and 0 <= self.reach <= 1 and self.batch >= 2 and 0 < self.val_share < 1):
+        if not (self.rate > 0 and 0 <= self.reach <= 1 and self.batch >= 2 and 0 < self.val_share < 1):
             raise BadInput(
-                f"lr must be above 0, reach 0 to 1, batch at least 2 and val_share between 0 and 1, got lr = {self.lr}, "
+                f"lr must be above 0, reach 0 to 1, batch at least 2 and val_share between 0 and 1, got lr = {self.rate}, "
                 f"reach = {self.reach}, batch = {self.batch}, val_share = {self.val_share}"
             )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of a step, at its highest."""
+        return RATES[self.optimizer] if self.lr is None else self.lr
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,10 @@ class MetaLearner(Learner):
             {"params": part, "weight_decay": decay} for part, decay in zip(parts, (schedule.weight_decay, 0.0), strict=True)
         ]
         if schedule.optimizer == "reptile" and schedule.inner_optimizer == "sgd":
-            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=schedule.lr)
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=schedule.rate)
         else:
             momentum = 0.9 if schedule.optimizer == "adam" else 0.0  # as Reptile's authors advise
-            self.optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(momentum, 0.999))
+            self.optimizer = torch.optim.AdamW(groups, lr=schedule.rate, betas=(momentum, 0.999))
         self.best: dict[str, Tensor] = {}
         self.best_loss, self.best_epoch = float("inf"), -1
 
@@ -132,7 +138,7 @@ class MetaLearner(Learner):
         reptile = self.schedule.optimizer == "reptile"
         before = [p.detach().clone() for p in self.moved] if reptile else []
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.lr * (1.0 if reptile else cosine(step / self.total))
+            group["lr"] = self.schedule.rate * (1.0 if reptile else cosine(step / self.total))
         losses = [self.descend(batch, step) for _ in range(self.schedule.inner if reptile else 1)]
         if reptile:
             reach = self.schedule.reach * (1 - step / self.total)
