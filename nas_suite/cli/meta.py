@@ -50,9 +50,7 @@ def meta_train(
         Literal["reptile", "adam"] | None, typer.Option(help="adam: as the published code trains.", show_default="reptile")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of 25 mini-batches.", show_default="5")] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate at its highest.", show_default="0.0003, adam 0.001")
-    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate at its highest.", show_default="0.0003, adam 0.001")] = None,
     no_datasets: Annotated[bool, typer.Option("--no-datasets", help="Do not tell data sets apart (an ablation).")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     out: Out = None,
