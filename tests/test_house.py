@@ -124,3 +124,12 @@ def test_importing_the_package_imports_no_torch() -> None:
     light = "nas_suite, nas_suite.spaces, nas_suite.methods, nas_suite.plan, nas_suite.data, nas_suite.run"
     code = f"import sys, {light}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_importing_the_pipeline_imports_nothing_that_most_commands_do_without() -> None:
+    import subprocess
+
+    heavy = "{'gpytorch', 'botorch', 'sqlalchemy', 'pymoo', 'plotly', 'sklearn'}"
+    code = f"import sys, nas_suite.pipeline; sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

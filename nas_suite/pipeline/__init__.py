@@ -15,7 +15,6 @@ from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latenc
 from nas_suite.pipeline.direct import ENDS, continue_directly, search_directly
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making
-from nas_suite.pipeline.meta import continue_meta, whole
 from nas_suite.pipeline.ranking import Request, check, check_estimators, rank_networks, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
 from nas_suite.pipeline.searching import choose, continue_search, front, ranked, search_supernet
@@ -66,6 +65,8 @@ def resume(run: Run, progress: Progress = silent) -> Run:
     that was removed is written again from the rows of its run."""
     kind = run.record["kind"]
     if kind == "meta":
+        from nas_suite.pipeline.meta import continue_meta, whole  # gpytorch and SQLAlchemy take half a second to import
+
         return run if run.record["status"] == "done" and whole(run) else continue_meta(run, progress)
     there_still = kind != "table" or run.record["bench"] in there()
     if run.record["status"] == "done" and intact(run) and whole_network(run) and there_still:
