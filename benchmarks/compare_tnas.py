@@ -80,7 +80,8 @@ def table(result: Mapping[str, Any], dataset: str) -> str:
     lines = ["| searcher | " + " | ".join(f"@{mark}" for mark in marks) + " | to the optimum | published | s |"]
     lines.append("|---" * (len(marks) + 4) + "|")
     for one in result["searchers"]:
-        regrets = ["{mean:.2f} ({low:.2f} … {high:.2f})".format(**one["regret"][str(mark)]) for mark in marks]
+        points = [{name: 100 * share for name, share in one["regret"][str(mark)].items()} for mark in marks]
+        regrets = ["{mean:.2f} ({low:.2f} … {high:.2f})".format(**each) for each in points]
         median = one["evaluations_to_optimum"]["median"]
         known = PUBLISHED.get(one["name"], ("", ""))[("cifar10", "cifar100").index(dataset)]
         told = [one["name"], *regrets, f"not in {result['budget']}" if median is None else f"{median:g}", str(known)]
