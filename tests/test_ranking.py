@@ -59,6 +59,20 @@ def test_the_contract_of_the_answer() -> None:
     assert len(data["protocol"]) == 12
 
 
+@pytest.mark.parametrize(
+    ("name", "repeats", "ceiling"), [("s4-digits", 5, 0.727), ("s4-cifar10-mini", 3, 0.841)], ids=["digits", "cifar10"]
+)
+def test_benchmarks_in_the_package_are_whole_and_two_of_their_trainings_agree(name: str, repeats: int, ceiling: float) -> None:
+    """34 networks each, of which an order can be asked: a noise ceiling of 0.6 at the least."""
+    table = tables.Table.open(tables.shipped() / name)
+    assert table.verify() == []
+    assert not [value for part in table.manifest["plan"]["settings"].values() for value in part.values() if "/" in str(value)]
+    data = nas("rank", "--bench", name, "--json").data
+    assert (data["n"], data["distinct"]) == (34, 34)
+    assert table.repeats(data["metric"]).shape == (34, repeats)
+    assert data["ceiling"] == pytest.approx(ceiling, abs=5e-4)
+
+
 def test_estimators_asked_for_come_first_and_in_order() -> None:
     toy()
     data = ranked("--estimator", "macs", "--estimator", "toy:test", "--estimator", "toy:energy")
