@@ -86,6 +86,58 @@ def test_500_pairs_have_a_positive_kernel_with_its_scale_on_the_diagonal() -> No
     assert torch.allclose(same[1], phi[:3], atol=1e-6), "the same seed draws the same kernel"
 
 
+def test_before_anything_is_encoded_it_is_learned_which_columns_count() -> None:
+    """Here the third edge alone, and more of it than of its two options that are alike."""
+    rng = random.Random(0)
+    archs = tuple(dict.fromkeys(SPACE.sample(rng) for _ in range(150)))
+    worth = {0: 0.0, 1: 0.1, 2: 0.6, 3: 0.6, 4: 0.3}
+    data = np.array([at % 5 for at in range(len(archs))])
+    values = np.array([worth[arch[2]] + 0.001 * rng.gauss(0, 1) for arch in archs])
+    made, shelf = kernel()
+    names, nothing = tuple(f"set{at}" for at in range(5)), np.zeros(len(archs), bool)
+    told = Experience(archs, names, np.arange(len(archs)), data, values, nothing)
+    one = MetaLearner(made, told, shelf, replace(TINY, floor=-9.0))
+    before = one.loss(one.rows, 0).item()
+    joint = copy.deepcopy(made.encoder.state_dict())
+    one.ground()
+    assert one.loss(one.rows, 0).item() < before
+    assert all(torch.equal(value, joint[name]) for name, value in made.encoder.state_dict().items()), "nothing is encoded yet"
+    lengths = made.lengths.reshape(6, 5)
+    telling, alike = lengths[2, [0, 1, 4]], lengths[2, [2, 3]]
+    assert 3 * telling.max() < min(alike.min(), lengths[[0, 1, 3, 4, 5]].min())
+    again, _ = kernel()
+    other = MetaLearner(again, told, shelf, replace(TINY, floor=-9.0))
+    other.ground()
+    assert torch.equal(again.lengths, made.lengths)
+    one.end_epoch(0)
+    one.finish()
+    assert torch.equal(again.lengths, made.lengths), "the few held-out data sets do not decide on them"
+
+
+def test_bad_values_are_raised_to_a_floor_of_their_own_data_set_or_of_all_small_ones() -> None:
+    values = np.array([0.9] * 9 + [0.1] + [0.5] * 9 + [0.4] + [0.8, 0.7, 0.2, 0.3, 0.75])
+    data = np.array([0] * 10 + [1] * 10 + [2, 2, 3, 4, 4])
+    published = np.zeros(25, bool)
+    published[23] = True  # nothing is learned from it, not even a floor
+    told = Experience(((0,) * 6,), tuple("abcde"), np.zeros(25, int), data, values, published)
+    found = told.floored(-1.0).values
+    assert found[9] == pytest.approx(values[:10].mean() - values[:10].std())
+    assert found[19] == pytest.approx(values[10:20].mean() - values[10:20].std())
+    few = values[[20, 21, 22, 24]]
+    assert found[22] == found[23] == pytest.approx(few.mean() - few.std())
+    same = [at for at in range(25) if at not in (9, 19, 22, 23)]
+    assert (found[same] == values[same]).all()
+    assert (told.floored(-9.0).values == values).all()
+
+
+def test_evidences_of_blocks_add_up() -> None:
+    x, y = torch.rand(12, 3, dtype=torch.float64), torch.randn(12, dtype=torch.float64)
+    process, blocks = Process(matern(3)), [torch.arange(5), torch.arange(5, 12)]
+    parts = sum(process.evidence(x[at], y[at]) for at in blocks)
+    whole = process.loss(x, y) * 12 + process.evidence(x, y)  # minus the priors
+    assert torch.allclose(process.loss(x, y, blocks=blocks) * 12, whole - parts)
+
+
 def one_step(learner: MetaLearner, lr: float) -> list[torch.Tensor]:
     """A step of stochastic gradient descent written out."""
     rows = next(learner.batches.epoch(0))

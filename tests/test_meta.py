@@ -244,9 +244,9 @@ def test_the_gate_of_the_public_history(shared_data: Path) -> None:
     train = ~rows.published
     y = (rows.values - rows.values[train].mean()) / rows.values[train].std()
     assert torch_free(one_hot[rows.arch], member[rows.data], y, train) == pytest.approx(0.80, abs=0.02)
-    schedule = Schedule(optimizer="adam", epochs=3)
+    schedule = Schedule(optimizer="adam", epochs=3, floor=-4.0)  # as bad as they are, to be compared
     result = meta_train(Asked(schedule=schedule)).record["result"]
-    assert result["published_pearson"] > 0.79  # 0.80 and 0.81 were measured, with Adam and with REPTILE
+    assert result["published_pearson"] >= 0.80
     assert 0.8 <= result["published_covered"] <= 0.97, "of 90 % intervals"
     alike = meta_train(Asked(schedule=schedule, build=Build(datasets=False))).record["result"]
     assert 0.5 <= alike["published_pearson"] <= 0.65

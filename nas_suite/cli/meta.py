@@ -51,6 +51,12 @@ def meta_train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of 25 mini-batches.", show_default="5")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate at its highest.", show_default="0.0003, adam 0.001")] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviations below a data set's mean, to which worse networks are raised.", show_default="-1"
+        ),
+    ] = None,
     no_datasets: Annotated[bool, typer.Option("--no-datasets", help="Do not tell data sets apart (an ablation).")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     out: Out = None,
@@ -64,7 +70,7 @@ def meta_train(
         raise BadInput(f"{method!r} does not learn from a history{suggest(method, METHODS)}")
     from nas_suite.pipeline.meta import Asked, Build, Schedule, estimate, fallback, gathered, meta_train
 
-    given = {"optimizer": meta_optimizer, "epochs": epochs, "lr": lr}
+    given = {"optimizer": meta_optimizer, "epochs": epochs, "lr": lr, "floor": floor}
     schedule = replace(Schedule(), **{name: value for name, value in given.items() if value is not None})
     build = Build(encoding=encoding, datasets=not no_datasets)
     asked = Asked(

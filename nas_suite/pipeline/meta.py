@@ -26,7 +26,7 @@ from nas_suite.spaces import SPACES
 from nas_suite.surrogate.deep import Build, DeepKernel, Networks
 from nas_suite.surrogate.experience import LEAST_ROWS, LEAST_SETS, Experience, Shelf
 from nas_suite.surrogate.learned import Learned
-from nas_suite.surrogate.meta import CLIP, MetaLearner, Schedule
+from nas_suite.surrogate.meta import MetaLearner, Schedule
 from nas_suite.surrogate.standard import Standardiser
 from nas_suite.words import plural
 
@@ -215,8 +215,9 @@ def continue_meta(run: Run, progress: Progress = silent) -> Run:
         trained = learner(asked, found)
         figures: dict[str, Any] = {}
         if trained is None:
-            standardiser = Standardiser.of(found.experience.values, CLIP)
+            standardiser = Standardiser.of(found.experience.values, None)
         else:
+            trained.ground()
             fit(trained, trained.batches, asked.schedule.epochs, run, asked.seed, progress)
             trained.finish()
             standardiser = trained.standardiser
@@ -224,8 +225,9 @@ def continue_meta(run: Run, progress: Progress = silent) -> Run:
         first = found.rows[0]
         kernel, shelf = (None, None) if trained is None else (trained.kernel, trained.shelf)
         made_by = found.extractor if kernel is not None and kernel.build.datasets else NONE
+        learnt = found.experience if trained is None else trained.experience
         learned = Learned.of(
-            asked.space, found.space, found.experience, standardiser, made_by, shelf, kernel,
+            asked.space, found.space, learnt, standardiser, made_by, shelf, kernel,
             first.metric, first.unit, first.goal,
         )  # fmt: skip
         about = {key: value for key, value in figures.items() if key.startswith(("val_", "published_"))}

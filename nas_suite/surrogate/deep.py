@@ -28,9 +28,9 @@ NOISE = (1e-3, 1.0)  # variances of evaluations that others made, in units of st
 class Build:
     """What decides a deep kernel's weights, by name and number, as a checkpoint keeps it.
 
-    Beside the joint kernel of networks and data sets stand, with `plain`, a kernel of one-hot networks alone and, with
-    `overlap`, one of data sets alone: the inner product of their mean features, which of class codes is the number of classes
-    that two share. Alone, the joint kernel overfits: see benchmarks/LOG.md.
+    Beside the joint kernel of networks and data sets stand, with `plain`, a kernel of one-hot networks alone, with a
+    length-scale for each column, and, with `overlap`, one of data sets alone: the inner product of their mean features, which
+    of class codes is the number of classes that two share. Alone, the joint kernel overfits: see benchmarks/LOG.md.
 
     `encoding` of networks: `canonical`, the true graph; `paper`, MetaD2A's fixed edges with node ids; `one-hot`, no graph.
     Without `datasets` every data set is alike.
@@ -121,12 +121,24 @@ class DeepKernel(nn.Module):
     def kernel(self, told: int) -> Kernel:
         """The sum; its first part is the joint one. Columns are chosen by the scaled kernels, which ask inner ones directly."""
         ends = (0, self.width, self.width + self.networks.columns, self.width + self.networks.columns + told)
-        joint, plain, beside = matern(), matern(), scaled(InnerProduct())
+        joint, plain, beside = matern(), matern(self.networks.columns), scaled(InnerProduct())
         for part, (start, end) in zip((joint, plain, beside), itertools.pairwise(ends), strict=True):
             part.register_buffer("active_dims", torch.arange(start, end))
         beside.initialize(outputscale=0.4)
         wanted = (True, self.build.plain, self.build.overlap and self.build.datasets)
         return AdditiveKernel(*itertools.compress((joint, plain, beside), wanted))
+
+    @property
+    def shallow(self) -> list[Kernel]:
+        """The kernels of what is not encoded."""
+        return list(self.process.kernel.kernels[1:])  # type: ignore[union-attr,index,arg-type]
+
+    @property
+    def lengths(self) -> Float[Tensor, " o"]:
+        """How far apart two options of a column must be to tell little of each other; of no plain kernel, 1 each."""
+        if not self.build.plain:
+            return torch.ones(self.networks.columns, dtype=torch.float64)
+        return self.shallow[0].base_kernel.lengthscale.detach().flatten()  # type: ignore[union-attr,operator]
 
     @property
     def joint(self) -> Kernel:
@@ -174,7 +186,11 @@ class DeepKernel(nn.Module):
         told: Float[Tensor, "a f"],
     ) -> Float[Tensor, "a r"]:
         """What the process compares."""
-        return torch.cat((self.encoder.fusion(phi, psi).double(), self.networks.plain(archs), told), 1)
+        return self.beside(self.encoder.fusion(phi, psi).double(), archs, told)
+
+    def beside(self, z: Float[Tensor, "a z"], archs: Sequence[Arch], told: Float[Tensor, "a f"]) -> Float[Tensor, "a r"]:
+        """Rows of these z."""
+        return torch.cat((z, self.networks.plain(archs), told), 1)
 
 
 def cosine(share: float) -> float:

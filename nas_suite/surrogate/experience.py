@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from nas_suite.space import Arch
 
 LEAST_SETS, LEAST_ROWS = 3, 50
 """Data sets and evaluations below which nothing about data sets can be learned."""
+TELLING = 8  # evaluations of a data set that tell its mean and deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,18 @@ class Experience:
         raw = np.random.PCG64(np.random.SeedSequence((seed, 17))).random_raw(len(sets))
         count = min(max(1, round(share * len(sets))), len(sets) - 1)
         return np.isin(self.data, sets[np.argsort(raw, kind="stable")[:count]]) & ~self.published
+
+    def floored(self, deviations: float) -> "Experience":
+        """The same, but that no value is further below its data set's mean than so many standard deviations; where a data set
+        has too few evaluations to tell, below that of all such. What bad networks do is not known then, nor asked for."""
+        values = self.values.copy()
+        counts = np.bincount(self.data[~self.published], minlength=len(self.names))
+        few = counts[self.data] < TELLING
+        groups = [few] + [self.data == at for at in np.flatnonzero(counts >= TELLING)]
+        for group in groups:
+            if (known := self.values[group & ~self.published]).size:
+                values[group] = np.maximum(self.values[group], known.mean() + deviations * known.std())
+        return replace(self, values=values)
 
     @cached_property
     def hash(self) -> str:

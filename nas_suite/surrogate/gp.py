@@ -11,7 +11,7 @@ import torch
 from gpytorch.constraints import Interval
 from gpytorch.kernels import Kernel, MaternKernel, ScaleKernel
 from gpytorch.priors import LogNormalPrior, NormalPrior
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -95,19 +95,30 @@ class Process(nn.Module):
         return -0.5 * (white.square().sum() + len(y) * math.log(2 * math.pi)) - root.diagonal().log().sum()
 
     def loss(
-        self, z: Float[Tensor, "n d"], y: Float[Tensor, " n"], offset: Float[Tensor, " n"] | None = None
+        self,
+        z: Float[Tensor, "n d"],
+        y: Float[Tensor, " n"],
+        offset: Float[Tensor, " n"] | None = None,
+        blocks: Sequence[Int64[Tensor, " _"]] = (),
     ) -> Float[Tensor, ""]:
-        """What fitting lowers: minus evidence and log priors of the parameters, for each observation."""
+        """What fitting lowers: minus evidence and log priors of the parameters, for each observation. Of `blocks`, places of
+        observations, the evidences are added up, as if no block told anything of another."""
         priors = sum(prior.log_prob(closure(module)).sum() for _, module, prior, closure, _ in self.named_priors())
         believed = 0.0 if offset is None else -2.0 * (self.trust - 1.0).square()  # a deviation of 0.5
-        return -(self.evidence(z, y, offset) + priors + believed) / len(y)
+        parts = [self.evidence(z[at], y[at], None if offset is None else offset[at]) for at in blocks or [slice(None)]]
+        return -(torch.stack(parts).sum() + priors + believed) / len(y)
 
     def named_priors(self) -> Iterator[tuple]:
         for part in (self.kernel, self.likelihood, self.mean):
             yield from part.named_priors()
 
     def fit(
-        self, z: Float[Tensor, "n d"], y: Float[Tensor, " n"], offset: Float[Tensor, " n"] | None = None, steps: int = STEPS
+        self,
+        z: Float[Tensor, "n d"],
+        y: Float[Tensor, " n"],
+        offset: Float[Tensor, " n"] | None = None,
+        steps: int = STEPS,
+        blocks: Sequence[Int64[Tensor, " _"]] = (),
     ) -> None:
         """Lowers the loss over all parameters by L-BFGS from where they are; they stay there if nothing lower is found."""
         moved = [p for p in self.parameters() if p.requires_grad and (offset is not None or p is not self.trust)]
@@ -115,7 +126,7 @@ class Process(nn.Module):
 
         def downhill(vector: Float[np.ndarray, " p"]) -> tuple[float, Float[np.ndarray, " p"]]:
             vector_to_parameters(torch.from_numpy(vector), moved)
-            loss = self.loss(z, y, offset)
+            loss = self.loss(z, y, offset, blocks)
             return loss.item(), parameters_to_vector(torch.autograd.grad(loss, moved)).numpy()
 
         options = {"maxiter": steps, "ftol": TOLERANCE, "gtol": 1e-5}

@@ -7,18 +7,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from gpytorch.kernels import AdditiveKernel
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nas_suite.engine import Diverged, Learner
 from nas_suite.errors import BadInput
-from nas_suite.surrogate.deep import DeepKernel, cosine
+from nas_suite.surrogate.deep import NOISE, DeepKernel, cosine
 from nas_suite.surrogate.experience import Experience, Shelf
-from nas_suite.surrogate.gp import Posterior, dense
+from nas_suite.surrogate.gp import Posterior, Process, dense
 from nas_suite.surrogate.standard import Standardiser
 
-CLIP = -4.0  # standard deviations: of a history that is learned from, how bad a bad network is says more than in a search
 SETTLED, SETTLING = 1500, 25  # evaluations that hyper-parameters are settled on, and steps of L-BFGS
+BLOCK, GROUNDING = 1000, 30  # evaluations whose exact evidence is computed together, and steps of L-BFGS up their sum
+FAINT = 0.1  # variance of what is learned of networks on data sets, beside what is known without
 RATES = {"reptile": 3e-4, "adam": 1e-3}  # REPTILE takes several steps on a mini-batch
 MOST_GIVEN = 5000  # evaluations that predictions are conditioned on: their exact covariance is inverted
 
@@ -45,15 +47,19 @@ class Schedule:
     weight_decay: float = 0.1  # decoupled (AdamW): of the encoders alone, by lr times that a step
     clip: float = 1.0
     val_share: float = 0.15
+    floor: float = -1.0
+    """Standard deviations: what is further below a data set's mean counts as this bad. How bad a bad network is, of which a
+    history tells most, says little of which among the good is best (benchmarks/LOG.md)."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps", "inner"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not (self.rate > 0 and 0 <= self.reach <= 1 and self.batch >= 2 and 0 < self.val_share < 1):
+        fine = self.rate > 0 and 0 <= self.reach <= 1 and self.batch >= 2 and 0 < self.val_share < 1
+        if not (fine and self.floor < 0):
             raise BadInput(
-                f"lr must be above 0, reach 0 to 1, batch at least 2 and val_share between 0 and 1, got lr = {self.rate}, "
-                f"reach = {self.reach}, batch = {self.batch}, val_share = {self.val_share}"
+                f"lr must be above 0, reach 0 to 1, batch at least 2, val_share between 0 and 1 and floor below 0, got lr = "
+                f"{self.rate}, reach = {self.reach}, batch = {self.batch}, val_share = {self.val_share}, floor = {self.floor}"
             )
 
     @property
@@ -89,10 +95,11 @@ class MetaLearner(Learner):
     """
 
     def __init__(self, kernel: DeepKernel, experience: Experience, shelf: Shelf, schedule: Schedule, seed: int = 0) -> None:
-        self.kernel, self.experience, self.shelf, self.schedule, self.seed = kernel, experience, shelf, schedule, seed
+        self.kernel, self.shelf, self.schedule, self.seed = kernel, shelf, schedule, seed
+        self.experience = experience = experience.floored(schedule.floor)
         self.held = experience.held_out(schedule.val_share, seed)
         self.rows = np.flatnonzero(~self.held & ~experience.published)
-        self.standardiser = Standardiser.of(experience.values[self.rows], CLIP)
+        self.standardiser = Standardiser.of(experience.values[self.rows], None)
         self.y = torch.from_numpy(self.standardiser.to(experience.values))
         self.read = kernel.networks.read(experience.archs)
         self.told = kernel.told(shelf.means)
@@ -133,6 +140,22 @@ class MetaLearner(Learner):
 
     def loss(self, rows: Int64[np.ndarray, " b"], step: int) -> Tensor:
         return self.kernel.process.loss(self.features(rows, (self.seed, step)), self.y[rows])
+
+    def ground(self) -> None:
+        """Before anything is encoded, fits the kernels of one-hot networks and of data sets to the evidence of all rows, in
+        blocks: what is learned after that is what those cannot say."""
+        if not (shallow := self.kernel.shallow):
+            return
+        process = Process(AdditiveKernel(*shallow), NOISE)
+        process.likelihood, process.mean = self.kernel.process.likelihood, self.kernel.process.mean
+        rows = thinned(self.rows, self.seed)
+        order = np.random.PCG64(np.random.SeedSequence((self.seed, 31))).random_raw(len(rows)).argsort(kind="stable")
+        blocks = [torch.from_numpy(block) for block in np.array_split(order, -(-len(rows) // BLOCK))]
+        archs = [self.experience.archs[at] for at in self.experience.arch[rows]]
+        nothing = torch.zeros(len(rows), self.kernel.width, dtype=torch.float64)
+        read = self.kernel.beside(nothing, archs, self.told[self.experience.data[rows]])
+        process.fit(read, self.y[rows], steps=GROUNDING, blocks=blocks)
+        self.kernel.joint.initialize(outputscale=FAINT)
 
     def step(self, batch: Int64[np.ndarray, " b"], step: int) -> dict[str, float]:
         reptile = self.schedule.optimizer == "reptile"
@@ -192,13 +215,13 @@ class MetaLearner(Learner):
         return found
 
     def settle(self) -> None:
-        """Refits the process's few hyper-parameters, encoders as they are, to what predicts the held-out data sets best from
-        the others: the evidence of rows that encoders were fitted to believes in them too much."""
+        """Refits scales and noise, all else as it is, to what predicts the held-out data sets best from the others: the
+        evidence of rows that encoders were fitted to believes in them too much."""
         given, asked = thinned(self.rows, self.seed, SETTLED), np.flatnonzero(self.held)
         with torch.no_grad():
             near, far = self.features(given, None), self.features(asked, None)
         process = self.kernel.process
-        moved = [p for p in process.parameters() if p is not process.trust]
+        moved = [p for p in process.parameters() if p is not process.trust and p.numel() == 1]
         optimizer = torch.optim.LBFGS(moved, max_iter=SETTLING, line_search_fn="strong_wolfe")
 
         def closure() -> Tensor:

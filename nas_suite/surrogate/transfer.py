@@ -29,8 +29,8 @@ LEAST = 8  # evaluations below which ξ is left as it was learned
 
 class Transfer(Model):
     """Before it is fitted it believes what the history says of the data set; then a Gaussian process whose prior mean that is,
-    as far as evaluations bear it out. Its kernel is the learned one beside a plain Matérn on one-hot features, each as strong
-    as evaluations say, so that a history that misleads is given up.
+    as far as evaluations bear it out. Its kernel is the learned one beside a Matérn on one-hot features in units of the learned
+    length-scales, each as strong as evaluations say, so that a history that misleads is given up.
 
     `bank` has the data set's features; without one it is unlike any. `scale` turns told values into the history's unit: 0.01
     where those are percents and the history's are shares. `prior` and `deep` leave out the history's mean and the learned
@@ -69,7 +69,7 @@ class Transfer(Model):
     def follow(self, archs: Sequence[Arch], y: Float[Tensor, " a"]) -> None:
         """Moves a copy of ξ, and the process with it, up the evidence for a few steps, and keeps the best of them."""
         self.retune(copy.deepcopy(self.kernel.encoder.fusion))
-        psi, plain, offset = self.remembering.psi(archs), self.one_hot(archs), self.offset(archs)
+        psi, plain, offset = self.remembering.psi(archs), self.plain(archs), self.offset(archs)
         moved = [*self.fusion.parameters(), *(p for p in self.process.parameters() if p is not self.process.trust)]
         optimizer = torch.optim.AdamW(moved, lr=RATE)
         best, kept = np.inf, {}
@@ -125,16 +125,18 @@ class Transfer(Model):
 
     def fresh(self) -> Kernel:
         """A kernel on rows: z, then one-hot columns."""
-        plain = matern()
         if not self.deep:
-            return plain
-        width = self.kernel.width
+            return matern()
+        plain, width = matern(length=1.0), self.kernel.width
         plain.register_buffer("active_dims", torch.arange(width, width + self.kernel.networks.columns))
         return copy.deepcopy(self.kernel.joint) + plain
 
     def rows(self, archs: Sequence[Arch]) -> Float[Tensor, "a r"]:
-        plain = self.one_hot(archs)
-        return torch.cat((self.z(archs), plain), 1) if self.deep else plain
+        return torch.cat((self.z(archs), self.plain(archs)), 1) if self.deep else self.one_hot(archs)
+
+    def plain(self, archs: Sequence[Arch]) -> Float[Tensor, "a o"]:
+        """One-hot columns in units of the length-scales that were learned."""
+        return self.one_hot(archs) / self.kernel.lengths
 
     def z(self, archs: Sequence[Arch]) -> Float[Tensor, "a z"]:
         history = self.remembering
