@@ -57,7 +57,7 @@ def tune(
     seconds = estimate(replace(asked, preset="fast"), found)
     if seconds is not None:
         there = f"{plural(len(found.experience), 'evaluation')} on {plural(found.sets, 'data set')}, seen by {found.extractor}"
-        one = f"one of the preset fast takes about {learning.spoken(seconds)} on this machine, most are stopped before"
+        one = f"one of the preset fast takes about {learning.spoken(seconds)} on this machine"
         note(f"tuning on {there}: {plural(trials, 'trial')}; {one}")
     with watching("tune", "steps") as progress:
         run = tune(asked, trials, out, progress)

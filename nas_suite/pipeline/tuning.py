@@ -70,7 +70,8 @@ def continue_tuning(run: Run, progress: Progress = silent) -> Run:
                 study.end(one)
                 run.append(TRIALS, one.line())
                 done.append(one)
-        progress(every, every, {})
+                if one.status != "ok":
+                    shown(steps, steps, {})
         result = outcome(done)
         run.put(SIZES, as_json({"schema": 1, **result["sizes"], **{name: result[name] for name in ("nlpd", "pearson")}}))
         return {"result": result}

@@ -13,10 +13,8 @@ def lede(run: Run) -> str:
     if not trials:
         return "No trial is done yet."
     counts, ranked = counted(trials), best_first(trials)
-    said = (
-        f"{len(trials)} of {plural(run.record['trials'], 'trial')} done, {counts['stopped']} of them stopped before their end"
-    )
-    said += f" and {counts['failed']} failed." if counts["failed"] else "."
+    said = f"{len(trials)} of {plural(run.record['trials'], 'trial')} done, {counts['stopped']} stopped before their end"
+    said += f", {counts['failed']} failed." if counts["failed"] else "."
     if not ranked:
         return said
     presets = [f"{name} {nlpd(one)}" for name, one in zip(FIRST, trials, strict=False) if one.status != "failed"]
