@@ -39,7 +39,7 @@ def last(run: Run) -> tuple[int, dict[str, Any]] | None:
 
 def intact(run: Run) -> bool:
     """Whether a finished run still has its final checkpoint; others than trainings have none."""
-    if run.record["kind"] in ("search", "direct", "rank", "table", "compare", "meta"):
+    if run.record["kind"] in ("search", "direct", "rank", "table", "compare", "meta", "tune"):
         return True
     try:
         return last(run) is not None

@@ -18,7 +18,7 @@ from nas_suite.errors import BadInput, Missing, suggest
 RECORD, LOG, TRIALS, ROWS, JOBS, CHECKPOINT = "run.json", "log.jsonl", "trials.jsonl", "rows.jsonl", "jobs.jsonl", "checkpoint-"
 KEPT = 2  # checkpoints: the newest and the one before it
 WRITTEN = re.compile(
-    r"(run|arch|networks|statistics|latency|curves)\.json|(log|trials|rows|scores|jobs)\.jsonl|checkpoint-\d+|\.training-.*|"
+    r"(run|arch|networks|statistics|latency|curves|sizes)\.json|(log|trials|rows|scores|jobs)\.jsonl|checkpoint-\d+|\.training-.*|"
     r"(network|learned)\.safetensors|learned\.json|load\.py|__pycache__|.*\.html|\.lock|\.part-.*|\..*\.part"
 )
 """What runs of all kinds write into their folders."""
@@ -34,6 +34,7 @@ NEEDED = {  # of a record, by its kind
     "table": ("bench", "archs", "repeats", "workers"),
     "compare": ("bench", "searchers", "budget", "seeds", "ground"),
     "meta": ("asked", "history"),
+    "tune": ("asked", "history", "trials"),
 }
 
 

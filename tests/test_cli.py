@@ -59,7 +59,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         *("nas bench list", "nas bench info", "nas bench get", "nas bench import", "nas bench query", "nas bench verify"),
         *("nas bench rm", "nas bench make", "nas rank", "nas compare"),
         *("nas history list", "nas history stats", "nas history add", "nas history import", "nas history export"),
-        *("nas history dedupe", "nas meta-train"),
+        *("nas history dedupe", "nas meta-train", "nas tune"),
         *("nas latency list", "nas latency build", "nas latency show", "nas latency check", "nas latency calibrate"),
         *("nas latency import", "nas latency export"),
         *("nas retrain", "nas evaluate", "nas runs list", "nas runs show", "nas runs resume", "nas runs rm", "nas report"),

@@ -31,7 +31,7 @@ FLOORS = (
         "encoders",
         "history",
     ),
-    ("method", "multipath", "elastic", "latency", "surrogate", "candidates"),
+    ("method", "multipath", "elastic", "latency", "surrogate", "candidates", "tuning"),
     ("oneshot", "target", "bayes", "local"),
     ("methods", "spaces", "rivals"),
     ("importers",),
@@ -95,6 +95,7 @@ def test_words_that_stay_out(path: Path) -> None:
 
 def test_pymoo_and_plotly_are_imported_in_one_room_each() -> None:
     homes = {"pymoo": "search", "plotly": "report", "sqlalchemy": "history", "gpytorch": "surrogate", "botorch": "surrogate"}
+    homes["optuna"] = "tuning"
     for path in MODULES:
         for module in imports(path):
             home = homes.get(module.split(".")[0])

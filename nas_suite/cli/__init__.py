@@ -25,6 +25,7 @@ from nas_suite.cli import (
     search,
     spaces,
     train,
+    tune,
 )
 from nas_suite.cli.answer import drop, note, printing
 from nas_suite.cli.common import Commands, example
@@ -56,6 +57,7 @@ app.add_typer(bench.app, name="bench", rich_help_panel=LOOK)
 app.add_typer(history.app, name="history", rich_help_panel=LOOK)
 app.add_typer(latency.app, name="latency", rich_help_panel=LOOK)
 app.add_typer(train.app)
+app.command("tune", rich_help_panel=train.WORK, epilog=tune.EXAMPLES)(tune.tune)
 app.command("meta-train", rich_help_panel=train.WORK, epilog=meta.EXAMPLES)(meta.meta_train)
 app.add_typer(search.app)
 app.command("rank", rich_help_panel=RESULTS, epilog=rank.EXAMPLES)(rank.rank)

@@ -28,6 +28,7 @@ ORDER = (
     "train-supernet",
     "rank",
     "compare",
+    "tune",
     "meta-train",
     "search",
     "retrain",

@@ -17,7 +17,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, help="Runs: list them, loo
 UNREADABLE = "unreadable"
 UNITS = {
     "meta": "evaluations", "search": "networks", "direct": "networks", "rank": "networks", "table": "trainings",
-    "compare": "searches",
+    "compare": "searches", "tune": "steps",
 }  # fmt: skip
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs: names or folders.", autocompletion=complete_run)]
 

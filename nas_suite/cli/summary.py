@@ -6,8 +6,10 @@ from typing import Any
 from nas_suite.cli.answer import facts, percent, short
 from nas_suite.cli.comparisons import of_comparison
 from nas_suite.cli.layout import Prose, Table
+from nas_suite.cli.learning import again
 from nas_suite.cli.rankings import of_ranking
-from nas_suite.run import JOBS, ROWS, Run, handle
+from nas_suite.cli.tunings import of_tuning
+from nas_suite.run import JOBS, ROWS, TRIALS, Run, handle
 from nas_suite.words import plural
 
 Parts = list[Table | str]
@@ -30,6 +32,8 @@ def figure(run: Run) -> str:
     if run.record["kind"] == "compare":
         every = len(run.record["searchers"]) * run.record["seeds"]
         return f"{len(run.lines(JOBS))} of {plural(every, 'search', 'searches')}"
+    if run.record["kind"] == "tune":
+        return f"{len(run.lines(TRIALS))} of {plural(run.record['trials'], 'trial')}"
     if run.record["kind"] == "meta" and "result" in run.record:
         return run.record["result"]["preset"]
     if run.record["kind"] == "rank":
@@ -208,6 +212,7 @@ def of_meta(run: Run) -> tuple[dict[str, Any], Parts]:
 NEUTRAL = {"unknown data sets": "get the mean of those known, for classes have random codes and no images were seen"}
 SUMMARIES = {
     "meta": of_meta,
+    "tune": of_tuning,
     "direct": of_direct,
     "supernet": of_training,
     "bilevel": of_bilevel,
@@ -228,6 +233,8 @@ def following(run: Run) -> str:
         return after_table(run)
     if kind == "meta":
         return f"nas search tnas --data cifar10 --checkpoint {name}"
+    if kind == "tune":
+        return f"nas meta-train {run.record['plan']['method']} --preset {name}{again(run.record['asked'])}"
     if kind == "supernet":
         return f"nas search {run.record['plan']['method']} --run {name}"
     if kind in ("bilevel", "direct"):

@@ -1,5 +1,6 @@
 """Both together: ξ joins what ψ says of a network and φ of a data set; the sizes of all three."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,19 +10,31 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nas_suite.encoders.graphs import GraphEncoder
-from nas_suite.encoders.sets import DataEncoder
+from nas_suite.encoders.sets import HEADS, DataEncoder
 from nas_suite.errors import BadInput, suggest
 
 Bound = Literal["sphere", "none"]
+MOST = 4096  # of each size: a mistyped one is told before memory runs out
+SPELT = re.compile(r"hidden=(\d+),said=(\d+),layers=(\d+(?:-\d+)*)")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes: of ψ's hidden states, of what ψ and φ say, of ξ's layers."""
+    """Sizes: of ψ's hidden states, of what ψ and φ say, of ξ's layers. BadInput where nothing can be built of them."""
 
     hidden: int
     said: int
     layers: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        sizes = (self.hidden, self.said, *self.layers)
+        if self.said % HEADS or not self.layers or not all(1 <= size <= MOST for size in sizes):
+            raise BadInput(f"sizes are 1 … {MOST}, and said a multiple of {HEADS}, got {self.spelt}")
+
+    @property
+    def spelt(self) -> str:
+        """A name that `preset` knows without being told the sizes."""
+        return f"hidden={self.hidden},said={self.said},layers={'-'.join(map(str, self.layers))}"
 
 
 PRESETS = {
@@ -32,9 +45,11 @@ PRESETS = {
 
 
 def preset(name: str) -> Preset:
-    """BadInput where there is none of that name."""
+    """Of a name, or of sizes that are spelt out; BadInput where it is neither."""
+    if spelt := SPELT.fullmatch(name):
+        return Preset(int(spelt[1]), int(spelt[2]), tuple(map(int, spelt[3].split("-"))))
     if name not in PRESETS:
-        raise BadInput(f"unknown preset {name!r}{suggest(name, PRESETS)}")
+        raise BadInput(f"unknown preset {name!r}{suggest(name, PRESETS)}, or sizes such as {PRESETS['fast'].spelt}")
     return PRESETS[name]
 
 

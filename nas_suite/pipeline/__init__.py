@@ -68,6 +68,10 @@ def resume(run: Run, progress: Progress = silent) -> Run:
         from nas_suite.pipeline.meta import continue_meta, whole  # gpytorch and SQLAlchemy take half a second to import
 
         return run if run.record["status"] == "done" and whole(run) else continue_meta(run, progress)
+    if kind == "tune":
+        from nas_suite.pipeline.tuning import continue_tuning, kept  # as above
+
+        return run if run.record["status"] == "done" and kept(run) else continue_tuning(run, progress)
     there_still = kind != "table" or run.record["bench"] in there()
     if run.record["status"] == "done" and intact(run) and whole_network(run) and there_still:
         return run

@@ -204,12 +204,18 @@ def estimate(asked: Asked, found: Gathered) -> float | None:
     return (time.perf_counter() - started) * inner * trial.total
 
 
-def continue_meta(run: Run, progress: Progress = silent) -> Run:
-    """Learns on from the last checkpoint. BadInput where the history is no longer what it was when the run began."""
+def gathered_by(run: Run) -> tuple[Asked, Gathered]:
+    """What a run asked for, and the history as it was when it began; BadInput where that is no longer there."""
     asked = Asked.from_record(dict(run.record["asked"]))
     found = gathered(asked, run.record["history"]["rows"])
     if found.experience.hash != run.record["history"]["hash"]:
-        raise BadInput(f"the history has changed since {run.name} began, rows are gone or others: nas meta-train tnas anew")
+        raise BadInput(f"the history has changed since {run.name} began, rows are gone or others: begin anew")
+    return asked, found
+
+
+def continue_meta(run: Run, progress: Progress = silent) -> Run:
+    """Learns on from the last checkpoint. BadInput where the history is no longer what it was when the run began."""
+    asked, found = gathered_by(run)
 
     def job() -> dict[str, Any]:
         trained = learner(asked, found)
@@ -240,13 +246,17 @@ def continue_meta(run: Run, progress: Progress = silent) -> Run:
 
 def fallback(found: Gathered) -> str:
     """What is said of a history that is too small; nothing of one that is not."""
+    if said := lacking(found):
+        return f"{said}: searches will use a plain Gaussian process that begins with the best of them"
+    return ""
+
+
+def lacking(found: Gathered) -> str:
+    """What a history has too little of for a deep kernel; nothing where it has enough."""
     if found.experience.enough:
         return ""
     there = f"{plural(found.sets, 'data set')} and {plural(len(found.experience), 'evaluation')}"
-    return (
-        f"{there} are too few to learn from (at least {LEAST_SETS} and {LEAST_ROWS}): searches will use a plain Gaussian "
-        "process that begins with the best of them"
-    )
+    return f"{there} are too few to learn from (at least {LEAST_SETS} and {LEAST_ROWS})"
 
 
 def whole(run: Run) -> bool:

@@ -209,7 +209,7 @@ def work(run: Run, job: Any) -> Run:
             result = job() or {}
         except (Interrupted, KeyboardInterrupt) as stop:
             run.update(status="interrupted")
-            number, whole = (stop.number, True) if isinstance(stop, Interrupted) else (int(signal.SIGINT), False)
+            number, whole = (stop.number, stop.whole) if isinstance(stop, Interrupted) else (int(signal.SIGINT), False)
             raise Interrupted(number, str(run.path), whole) from None
         except Exception as error:
             run.update(status="failed", error=str(error))

@@ -295,6 +295,8 @@ def of_run(over: str, run: Run) -> Headline:
     following = f"nas runs resume {quoted(run.name)}"
     if run.record["status"] == "done":
         following = "" if kind in BY_NO_METHOD else f"nas search {run.record['plan']['method']} --run {quoted(run.name)}"
+    if kind == "tune" and run.record["status"] == "done":
+        following = f"nas meta-train {run.record['plan']['method']} --preset {quoted(run.name)}"
     return Headline(over, title, "", figures, following=following)
 
 

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 
 from nas_suite.artefact import ARCH, LOADER, WEIGHTS
 from nas_suite.report import compared as comparisons
-from nas_suite.report import compared_figures, derived, derived_figures, figures, made, ranked, ranked_figures, sought, tables
+from nas_suite.report import (
+    compared_figures,
+    derived,
+    derived_figures,
+    figures,
+    made,
+    ranked,
+    ranked_figures,
+    sought,
+    tables,
+    tuned,
+)
 from nas_suite.report.chart import Chart
 from nas_suite.report.compared import Compared
 from nas_suite.report.derived import Derived
@@ -90,6 +101,7 @@ def page(told: Story) -> Page:
             *(contested(found, len(contests)) for found in contests),
             *random_networks(told),
             *map(benchmark, benches),
+            *map(sizes, told.of("tune")),
             *training(told),
         ],
         loading(done[0].run) if done else None,
@@ -208,6 +220,10 @@ def contested(found: Compared, of: int) -> Section:
 
 def benchmark(found: Made) -> Section:
     return Section(f"The benchmark {found.bench}", made.lede(found), made.charts(found), archs=made.best(found))
+
+
+def sizes(run: Run) -> Section:
+    return Section(f"The sizes of {run.name}", tuned.lede(run), open=tables.existing([tuned.trials(run)]))
 
 
 def random_networks(told: Story) -> list[Section]:

@@ -15,12 +15,12 @@ from nas_suite.errors import BadInput
 from nas_suite.pipeline.ranking import SCORES
 from nas_suite.plan import Plan
 from nas_suite.report.words import Number, objective
-from nas_suite.run import JOBS, LOG, ROWS, Run
+from nas_suite.run import JOBS, LOG, ROWS, TRIALS, Run
 from nas_suite.space import SearchSpace, Sketch
 
-KINDS = ("table", "meta", "supernet", "rank", "compare", "search", "bilevel", "direct", "retrain")
+KINDS = ("table", "tune", "meta", "supernet", "rank", "compare", "search", "bilevel", "direct", "retrain")
 SOURCES = ("supernet", "origin", "checkpoint")
-LINES = {"rank": (SCORES, "arch"), "table": (ROWS, "arch"), "compare": (JOBS, "searcher")}
+LINES = {"rank": (SCORES, "arch"), "table": (ROWS, "arch"), "compare": (JOBS, "searcher"), "tune": (TRIALS, "status")}
 """Where runs write their pieces of work, and which text each of these has."""
 STATISTICS = "statistics.json"
 

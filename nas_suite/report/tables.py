@@ -28,6 +28,7 @@ COUNTS = {
     "table": ("space", "data", "retrain"),
     "compare": ("space",),
     "meta": ("space", "method"),
+    "tune": ("space", "method"),
 }
 """The parts of a plan that a run of a kind depends on."""
 
@@ -41,6 +42,7 @@ TITLES = {
     "table": "benchmark",
     "compare": "comparison",
     "meta": "meta-training",
+    "tune": "tuning",
 }
 WORDS = {"retrain": "Retraining", "deploy": "Deployment"}
 DID = {
@@ -49,6 +51,7 @@ DID = {
     "rank": ("score", "found"),
     "table": ("training", "done"),
     "compare": ("search", "done", "searches"),
+    "tune": ("trial", "done"),
 }
 """What a run does piece by piece; others train epochs."""
 

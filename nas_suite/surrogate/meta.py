@@ -215,13 +215,13 @@ class MetaLearner(Learner):
         return found
 
     def settle(self) -> None:
-        """Refits scales and noise, all else as it is, to what predicts the held-out data sets best from the others: the
-        evidence of rows that encoders were fitted to believes in them too much."""
+        """Refits the noise to what predicts the held-out data sets best from the others: the evidence of rows that encoders
+        were fitted to believes in them too much. (Scales stay: refitted, some run off. benchmarks/LOG.md)"""
         given, asked = thinned(self.rows, self.seed, SETTLED), np.flatnonzero(self.held)
         with torch.no_grad():
             near, far = self.features(given, None), self.features(asked, None)
         process = self.kernel.process
-        moved = [p for p in process.parameters() if p is not process.trust and p.numel() == 1]
+        moved = list(process.likelihood.parameters())
         optimizer = torch.optim.LBFGS(moved, max_iter=SETTLING, line_search_fn="strong_wolfe")
 
         def closure() -> Tensor:
@@ -235,7 +235,7 @@ class MetaLearner(Learner):
             variance = process.kernel(far, diag=True) - cross.square().sum(0) + process.likelihood.noise
             loss = -torch.distributions.Normal(mean, variance.sqrt()).log_prob(self.y[asked]).mean()
             for p, gradient in zip(moved, torch.autograd.grad(loss, moved), strict=True):
-                p.grad = gradient.contiguous()  # L-BFGS looks at each as one row
+                p.grad = gradient
             return loss
 
         optimizer.step(closure)  # type: ignore[arg-type]
