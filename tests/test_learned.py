@@ -12,7 +12,7 @@ from test_deep import SPACE, TINY, experience, learner
 from nas_suite.encoders.banks import Bank, coded
 from nas_suite.errors import BadInput
 from nas_suite.surrogate.deep import Build
-from nas_suite.surrogate.learned import WEIGHTS, Learned
+from nas_suite.surrogate.learned import MANY, WEIGHTS, Learned
 from nas_suite.surrogate.meta import MetaLearner, Schedule
 from nas_suite.surrogate.standard import Standardiser
 from nas_suite.surrogate.transfer import Transfer, warm
@@ -59,6 +59,27 @@ def sample(n: int, seed: int = 0) -> list[tuple[int, ...]]:
 
 def convolutions(arch: tuple[int, ...]) -> int:
     return sum(option in (2, 3) for option in arch)
+
+
+def test_embeddings_of_many_networks_are_computed_once_a_checkpoint(
+    learned: Learned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned.save(tmp_path, {})
+    archs = sample(2500)
+    assert len(archs) >= MANY
+    wanted = Transfer(Learned.load(tmp_path, "nasbench201", SPACE), bank(0)).posterior(archs)
+    (file,) = tmp_path.glob("embeddings-*.safetensors")
+    again = Learned.load(tmp_path, "nasbench201", SPACE)
+    assert again.kernel is not None
+    encode = again.kernel.encode
+    monkeypatch.setattr(again.kernel, "encode", lambda few: encode(few) if len(few) < MANY else pytest.fail("computed again"))
+    found = Transfer(again, bank(0)).posterior(archs)
+    assert torch.equal(found[0], wanted[0])
+    assert torch.equal(found[1], wanted[1])
+    file.write_bytes(file.read_bytes()[:-9])
+    found = Transfer(Learned.load(tmp_path, "nasbench201", SPACE), bank(0)).posterior(archs)
+    assert torch.equal(found[0], wanted[0]), "a damaged file is written anew"
+    assert Learned.load(tmp_path, "nasbench201", SPACE).experience.hash == learned.experience.hash
 
 
 def test_a_checkpoint_says_what_it_was_saved_as(learned: Learned, tmp_path: Path) -> None:

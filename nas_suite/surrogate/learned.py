@@ -1,8 +1,10 @@
 """What was learned from a history, as a file and as a surrogate of a new data set: never without what it was learned from."""
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from nas_suite.surrogate.standard import Standardiser
 ABOUT, WEIGHTS = "learned.json", "learned.safetensors"
 SCHEMA = 1
 FEW = 1000  # evaluations that a standard deviation is conditioned on; more would only lower it
+MANY = 1000  # networks whose embeddings are kept
 COLUMNS = ("arch", "data", "values", "published")
 
 
@@ -52,6 +55,8 @@ class Learned:
     features: int = 0
     classes: tuple[str, ...] = ()
     """That have codes."""
+    place: Path | None = None
+    """The folder that it was read from."""
 
     @classmethod
     def of(
@@ -102,7 +107,7 @@ class Learned:
         if digest(folder / WEIGHTS) != about["sha256"]:
             raise BadInput(f"{folder / WEIGHTS} is damaged or another's (its checksum does not fit): meta-train again")
         try:
-            return cls.read(about, load_file(folder / WEIGHTS), space_name, space)
+            return replace(cls.read(about, load_file(folder / WEIGHTS), space_name, space), place=folder)
         except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
             raise BadInput(f"{folder} does not fit this version ({str(error).splitlines()[0]}): meta-train again") from None
 
@@ -174,7 +179,11 @@ class Remembered:
     def psi(self, archs: Sequence[Arch]) -> Float[Tensor, "a l"]:
         """ψ of networks; each is encoded once, as long as this lives."""
         if fresh := [arch for arch in dict.fromkeys(archs) if arch not in self.encoded]:
-            self.encoded.update(zip(fresh, self.kernel.encode(fresh), strict=True))
+            place = self.learned.place
+            encoded = (
+                self.kernel.encode(fresh) if place is None or len(fresh) < MANY else kept(place, fresh, self.kernel.encode)
+            )
+            self.encoded.update(zip(fresh, encoded, strict=True))
         return torch.stack([self.encoded[arch] for arch in archs])
 
     @torch.no_grad()
@@ -195,6 +204,20 @@ class Remembered:
         raw = np.random.PCG64(np.random.SeedSequence(31)).random_raw(len(self.y))
         some = torch.from_numpy(np.sort(np.argsort(raw, kind="stable")[:FEW]))
         return self.kernel.process.given(self.rows[some], self.y[some])
+
+
+def kept(place: Path, archs: Sequence[Arch], encode: Callable[[Sequence[Arch]], Tensor]) -> Float[Tensor, "a l"]:
+    """What a checkpoint says of many networks, such as all of a space: computed once, and kept in its folder where that can be
+    written to."""
+    key = hashlib.sha256(repr((digest(place / WEIGHTS), archs)).encode()).hexdigest()[:16]
+    file = place / f"embeddings-{key}.safetensors"
+    try:
+        return load_file(file)["psi"]
+    except (OSError, SafetensorError, KeyError):
+        psi = encode(archs)
+    with suppress(BadInput):
+        write_atomic(file, save({"psi": psi.contiguous()}))
+    return psi
 
 
 def finite(value: float) -> float | None:
