@@ -182,7 +182,9 @@ class Table:
         if not fitting and not text:
             raise BadInput(f"table {self.name} holds no accuracies: name the column that is meant{suggest('', self.columns)}")
         if not fitting:
-            raise BadInput(f"table {self.name} has no metric {text!r}{suggest(text, self.columns, most=40)}")
+            words = (word for c in self.columns.values() if c.split for word in (c.data, c.split))
+            known = dict.fromkeys((*self.columns, *words))
+            raise BadInput(f"table {self.name} has no metric {text!r}{suggest(text, known, most=40)}")
         first = fitting[0].data
         return min(fitting, key=lambda c: (c.data != first, SPLITS.index(c.split), -c.epochs))
 

@@ -7,9 +7,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from nas_suite.edgecells import EDGES, OPERATIONS, numbered
+from nas_suite.edgecells import EDGES, OPERATIONS, numbered, written
 from nas_suite.errors import BadInput
 from nas_suite.tables import SPLITS, Column, Draft, accuracy
+from nas_suite.words import plural
 
 DATA = ("cifar10", "cifar100", "ImageNet16-120")
 CELLS = len(OPERATIONS) ** len(EDGES)
@@ -71,11 +72,15 @@ def check(where: str, column: Column, values: np.ndarray, fine: np.ndarray, want
 def draft(where: str, found: Found, partial: bool) -> Draft:
     """The table; BadInput where a cell has two rows or, but for `partial`, a cell or its accuracy is lacking."""
     archs = found.archs
-    if archs.ndim != 2 or archs.shape[1] != len(EDGES) or not len(archs) or archs.max() >= len(OPERATIONS):
-        raise BadInput(f"{where}: architectures are {archs.shape}, not rows of six operations of 0 to {len(OPERATIONS) - 1}")
-    _, counts = np.unique(archs, axis=0, return_counts=True)
-    if counts.max() > 1:
-        raise BadInput(f"{where}: {int((counts > 1).sum())} cells have several rows; get it again from where it was published")
+    if archs.ndim != 2 or archs.shape[1] != len(EDGES) or not len(archs):
+        raise BadInput(f"{where}: architectures are {archs.shape}, not rows of six operations")
+    if len(wrong := np.flatnonzero((archs >= len(OPERATIONS)).any(1))):
+        told = archs[wrong[0]].tolist()
+        raise BadInput(f"{where}: architecture of row {wrong[0]} is {told}, not six operations of 0 to {len(OPERATIONS) - 1}")
+    _, first, cell = np.unique(archs, axis=0, return_index=True, return_inverse=True)
+    if len(again := np.flatnonzero((owner := first[cell.reshape(-1)]) != np.arange(len(archs)))):
+        of = f"row {again[0]} is of the cell of row {owner[again[0]]}"
+        raise BadInput(f"{where}: {of}; {plural(len(again), 'row')} too many: get it again from where it was published")
     lacking = lacks(found)
     if lacking and not partial:
         raise BadInput(f"{where} is not whole: {lacking}; get it again, or take what there is as a partial table (--partial)")
@@ -102,9 +107,10 @@ def lacks(found: Found) -> str:
             ((column, values) for column, values in accuracies if column.data == data),
             key=lambda row: (SPLITS.index(row[0].split), -row[0].epochs),
         )
-        absent = int((~np.isfinite(values).reshape(len(values), -1).any(1)).sum())
-        if absent:
-            return f"{absent:,} cells have no {column.name}"
+        absent = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).any(1))
+        if len(absent):
+            first = written(tuple(found.archs[absent[0]].tolist()))
+            return f"no {column.name} of {plural(len(absent), 'cell')}, the first of them {first}"
     return "" if accuracies else "no accuracies"
 
 
