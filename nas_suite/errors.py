@@ -2,7 +2,8 @@
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class BadInput(ValueError):
@@ -39,3 +40,10 @@ def suggest(word: str, known: Iterable[str], most: int = 12) -> str:
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     listed = ", ".join(words[:most]) + (f", … ({len(words)} in all)" if len(words) > most else "")
     return (f"; did you mean {near[0]!r}?" if near else ";") + f" there are: {listed or 'none'}"
+
+
+def fault(found: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in words: where it is, what is there, what should be."""
+    place, said = ".".join(map(str, found["loc"])) or "it", found["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(found["input"], (dict, list)) else f" is {found['input']!r}:"
+    return f"{place}{given} {said.lower()}"

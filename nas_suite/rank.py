@@ -111,11 +111,15 @@ def interval(value: float, draws: Float[np.ndarray, " r"], n: int) -> Estimate:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of the networks that are ranked: values (higher is better) and, where there are some, repeats."""
+    """What is known of the networks that are ranked: values (higher is better) and, where there are some, repeats.
+
+    `networks` says by equal numbers which rows spell one and the same network; without it each is a network of its own.
+    """
 
     values: Float[np.ndarray, " a"]
     repeats: Float[np.ndarray, "a r"]
     seed: int = 0
+    networks: Int64[np.ndarray, " a"] | None = None
 
     def __post_init__(self) -> None:
         if len(self.values) < FEWEST:
@@ -124,8 +128,24 @@ class Truth:
             raise BadInput("the truth of some networks is missing: rank those that have one")
 
     @cached_property
+    def places(self) -> Int64[np.ndarray, " a"]:
+        """Of each row the place of its network among the distinct ones."""
+        return np.arange(len(self.values)) if self.networks is None else np.unique(self.networks, return_inverse=True)[1]
+
+    @cached_property
+    def distinct(self) -> int:
+        return int(self.places.max()) + 1
+
+    @cached_property
     def weights(self) -> Int64[np.ndarray, "r a"]:
-        return resamples(len(self.values), self.seed)
+        """How often each row stands in each resample. Networks are drawn, each with all its rows: spellings of one network tell
+        no more than it does, and intervals of rows drawn one by one would be too narrow."""
+        return resamples(self.distinct, self.seed)[:, self.places]
+
+    def some(self, which: Int64[np.ndarray, " k"]) -> "Truth":
+        """That of these rows alone."""
+        networks = None if self.networks is None else self.networks[which]
+        return Truth(self.values[which], self.repeats[which], self.seed, networks)
 
     @cached_property
     def ceiling(self) -> Estimate:
@@ -184,7 +204,7 @@ class Ranking:
     def tau(self) -> Estimate:
         if self.constant:
             return UNKNOWN
-        return interval(tau(self.filled, self.truth.values), self.draws, len(self.scores))
+        return interval(tau(self.filled, self.truth.values), self.draws, self.truth.distinct)
 
     @cached_property
     def spearman(self) -> float:
@@ -256,4 +276,4 @@ def difference(one: Ranking, other: Ranking) -> Difference:
         raise ValueError("rankings of different networks are not compared")
     if not (one.tau.known and other.tau.known):
         return Difference(UNKNOWN)
-    return Difference(interval(one.tau.value - other.tau.value, one.draws - other.draws, len(one.scores)))
+    return Difference(interval(one.tau.value - other.tau.value, one.draws - other.draws, one.truth.distinct))

@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 
 from nas_suite.data.place import data_folder
 from nas_suite.disk import as_json, digest, refusal, sync
-from nas_suite.errors import BadInput, suggest
+from nas_suite.errors import BadInput, fault, suggest
 from nas_suite.words import plural
 
 Arch: TypeAlias = tuple[int, ...]  # as space.Arch; a table is opened without torch
@@ -49,6 +49,42 @@ class Column:
 def accuracy(data: str, split: Literal["train", "val", "test"], epochs: int, about: str = "") -> Column:
     """The column of accuracies after so many epochs of training, `cifar10/val@108`."""
     return Column(f"{data}/{split}@{epochs}", "share", about, "max", data, split, epochs)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file of a table, as its manifest has it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """The space whose networks a table is of."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest must say for its table to be read."""
+
+    schema: int
+    name: str
+    version: str
+    about: str
+    space: Place
+    rows: int
+    partial: bool
+    source: str
+    licence: str
+    columns: list[Column]
+    files: dict[str, Kept]
+    plan: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,22 +136,30 @@ class Table:
     @classmethod
     def open(cls, path: Path) -> "Table":
         """The table in a folder; BadInput where it is none, or is cut short or of another version."""
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            manifest = json.loads((path / MANIFEST).read_text())
-            if not isinstance(manifest, dict):
-                raise damaged(path, f"{MANIFEST} is no object")
-            table = cls(path, manifest)
-            if manifest["schema"] != SCHEMA:
-                raise damaged(path, f"its schema is {manifest['schema']}, this version reads {SCHEMA}")
-            for name, about in manifest["files"].items():
-                if (size := (path / name).stat().st_size) != about["bytes"]:
-                    raise damaged(path, f"{name} has {size} bytes, not {about['bytes']}")
-            for name in (ARCHS, *(column.file for column in table.columns.values())):
-                if manifest["files"][name]["shape"][0] != len(table):
-                    raise damaged(path, f"{name} has {plural(manifest['files'][name]['shape'][0], 'row')}, not {len(table)}")
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise error if isinstance(error, BadInput) else damaged(path, f"{type(error).__name__}: {error}") from None
-        return table
+            data = (path / MANIFEST).read_bytes()
+            manifest = json.loads(data)
+            if isinstance(manifest, dict) and (schema := manifest.get("schema")) != SCHEMA:
+                raise damaged(path, f"its schema is {schema!r}, this version reads {SCHEMA}")
+            said = TypeAdapter(Manifest).validate_json(data, strict=True)
+            if said.name != path.name:
+                raise damaged(path, f"{MANIFEST} is that of {said.name!r}, which the folder should be called then")
+            if lacking := [file for file in (ARCHS, *(column.file for column in said.columns)) if file not in said.files]:
+                raise damaged(path, f"{MANIFEST} has no {lacking[0]}")
+            for name, kept in said.files.items():
+                if (size := (path / name).stat().st_size) != kept.bytes:
+                    raise damaged(path, f"{name} has {size} bytes, not {kept.bytes}")
+                if kept.shape[:1] != (said.rows,):
+                    raise damaged(path, f"{name} is of shape {kept.shape}, not of {plural(said.rows, 'row')}")
+        except ValidationError as error:
+            raise damaged(path, f"{MANIFEST}: {fault(error.errors()[0])}") from None
+        except OSError as error:
+            raise damaged(path, f"{error.filename}: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise error if isinstance(error, BadInput) else damaged(path, f"{MANIFEST} is cut short ({error})") from None
+        return cls(path, manifest)
 
     def array(self, file: str) -> np.ndarray:
         """A file of the table, mapped; its sha256 is checked once a process."""

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
+from nas_suite.disk import of_disk
 from nas_suite.errors import Interrupted
 
 T = TypeVar("T")
@@ -21,11 +22,13 @@ FAILURES = (RuntimeError, MemoryError, ArithmeticError, ValueError)  # of one ta
 
 @dataclass(frozen=True)
 class Done(Generic[T, R]):
-    """A task and what came of it: a result, or why there is none."""
+    """A task and what came of it: a result, or why there is none; `refused` is the number of the error with which the disk, and
+    not the task, ended it."""
 
     task: T
     result: R | None
     error: str = ""
+    refused: int = 0
 
 
 def attempted(function: Callable[[T], R], task: T) -> Done[T, R]:
@@ -33,7 +36,8 @@ def attempted(function: Callable[[T], R], task: T) -> Done[T, R]:
     try:
         return Done(task, function(task))
     except FAILURES as error:
-        return Done(task, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        disk, why = of_disk(error), f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return Done(task, None, why, (disk.errno or 0) if disk else 0)
 
 
 def unchecked() -> None: ...

@@ -61,6 +61,7 @@ def test_a_damaged_table_is_listed_with_its_fault() -> None:
     found = {b["name"]: b for b in nas("bench", "list", "--json").data}
     assert found["toy"]["rows"] is None
     assert "damaged" in found["toy"]["about"]
+    assert re.search(r"^toy +damaged", nas("bench", "list").out, re.MULTILINE)
 
 
 def test_info_tells_columns_and_the_metric_that_is_meant() -> None:
@@ -156,6 +157,12 @@ def test_what_else_was_measured_of_a_benchmarks_networks_is_told_beside_it(tmp_p
     said = nas("bench", "info", "nb201")
     assert "hw-nas-bench measured the same networks: 1 column, such as cifar10/raspi4_latency" in said.out
     assert nas("bench", "query", "hw-nas-bench", "--arch", "333133", "--json").data["beside"] == {}
+    (tables.tables_folder() / "hw-nas-bench" / "archs.npy").write_bytes(b"")
+    for words in (("query", "nb201", "--arch", "333133"), ("info", "nb201")):
+        said = nas("bench", *words, "--json")
+        assert (said.code, said.data["beside"]) == (0, {})
+        assert "archs.npy has 0 bytes" in said.data["damaged"]["hw-nas-bench"]
+        assert said.err.startswith("hw-nas-bench is left out: ")
 
 
 def test_a_table_without_accuracies_asks_for_a_column(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -170,6 +171,35 @@ def test_a_training_that_fails_is_recorded_and_missing_in_the_table(monkeypatch:
     assert [row["error"] for row in run.lines("rows.jsonl") if "error" in row] == ["RuntimeError: not enough memory"]
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_full_disk_is_no_fault_of_a_network(monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
+    with monkeypatch.context() as context:
+        context.setattr(making, "trained_from_scratch", full)
+        said = make("toy", "--workers", workers)
+    assert said.code == 2
+    assert said.out == ""
+    (run,) = pipeline_runs()
+    assert re.search(rf"no space is left on its disk.*nas runs resume {run.name}", said.err)
+    assert run.lines("rows.jsonl") == []
+    assert "toy" not in tables.there()
+    assert nas("history", "list").code == 3  # nothing was remembered
+    assert nas("runs", "resume", run.name).code == 0
+    assert Table.open(tables.there()["toy"]).repeats("digits/val@1").shape[1] == 2
+
+
+def full(task: making.Training) -> dict[str, float]:
+    raise BadInput("cannot write") from OSError(28, "No space left on device")
+
+
+def test_a_making_that_was_stopped_is_named_where_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as context:
+        context.setattr(making, "trained_from_scratch", full)
+        make("toy")
+    said = make("toy")
+    assert said.code == 0
+    assert "table_toy-1 was to make toy and was stopped: nas runs resume table_toy-1" in said.err
+
+
 def test_a_sample_is_seeded_and_large_spaces_need_one() -> None:
     space = making.prepare(making.Plan(space="mixpath-s1", data="digits")).space
     first, again = (making.chosen(space, 5, 0) for _ in range(2))
@@ -186,6 +216,7 @@ def test_a_sample_is_seeded_and_large_spaces_need_one() -> None:
         (("taken",), "the table taken is already there"),
         (("a/b",), "'a/b' is no name for a benchmark"),
         ((".hidden",), "is no name for a benchmark"),
+        (("macro",), "macro is the name of a published benchmark"),
         (("toy", "--set", "method.lr=1"), "--set method.lr has no effect here"),
         (("toy", "--set", "retrain.lr=-1"), "lr = "),
         (("toy", "--set", "space.width=0"), "width must be above 0 and at most 64, got 0"),

@@ -60,6 +60,27 @@ def test_intervals_hold_what_they_promise() -> None:
     assert 0.90 <= held / 200 <= 0.985
 
 
+def test_spellings_of_one_network_are_drawn_together() -> None:
+    """Rows that only say again what another row says tell nothing, and make no interval narrower."""
+    of = truth(n=30)
+    again = np.repeat(np.arange(30), np.arange(30) % 3 + 1)
+    spelt = Truth(of.values[again], of.repeats[again], networks=again * 7)
+    once, twice = Ranking(of, scores(of, 0.5)), Ranking(spelt, scores(of, 0.5)[again])
+    assert (len(spelt.values), spelt.distinct) == (60, 30)
+    np.testing.assert_array_equal(spelt.weights, of.weights[:, again])
+    rows = [np.repeat(np.arange(60), w) for w in spelt.weights[:50]]
+    wanted = [kendalltau(twice.filled[r], spelt.values[r]).statistic for r in rows]
+    np.testing.assert_allclose(twice.draws[:50], wanted, rtol=1e-12)
+    apart = Ranking(Truth(spelt.values, spelt.repeats), twice.scores)
+    width = {name: one.tau.high - one.tau.low for name, one in (("once", once), ("twice", twice), ("apart", apart))}
+    assert width["apart"] < 0.8 * min(width["once"], width["twice"])
+    even = np.repeat(np.arange(30), 2)
+    doubled = Ranking(Truth(of.values[even], of.repeats[even], networks=even), once.scores[even])
+    assert (doubled.tau.low, doubled.tau.high) == pytest.approx((once.tau.low, once.tau.high), abs=1e-12)
+    some = spelt.some(np.flatnonzero(again < 20))
+    assert (len(some.values), some.distinct) == (int((again < 20).sum()), 20)
+
+
 def test_large_samples_have_narrow_intervals_about_their_tau(monkeypatch: pytest.MonkeyPatch) -> None:
     of = truth(400, 1.0)
     exact = Ranking(of, scores(of, 1.0)).tau

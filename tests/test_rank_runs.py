@@ -100,6 +100,18 @@ def test_runs_of_other_data_are_left_out_unless_they_are_named(supernets: Path, 
     assert ranked("--metric", "letters", "--estimator", "macs")["notes"] == []
 
 
+def test_a_run_without_a_whole_checkpoint_is_left_out_unless_it_is_named(supernets: Path) -> None:
+    toy(settings=SMALL)
+    for weights in (supernets / "c").glob("checkpoint*/weights.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-1])
+    data = ranked()
+    assert [e["name"] for e in data["estimators"]] == ["a ×2", "params", "macs", "depth"]
+    assert data["notes"] == ["left out, for no checkpoint of theirs is whole: c"]
+    said = nas("rank", "--bench", "toy", "--run", "c")
+    assert said.code == 2
+    assert "is damaged" in said.err
+
+
 def test_settings_of_data_and_space_that_differ_from_the_benchmarks_are_told(supernets: Path) -> None:
     own = {"size": 8, "limit": 64}  # as TINY has them; what is not spelt out is the default
     more: Any = {"settings": SMALL, "more": {"plan": {"data": "digits", "settings": {"data": own}}}}

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,8 +115,26 @@ def test_a_flipped_bit_is_found_when_the_column_is_read_and_by_verify() -> None:
     assert again.verify() == [VAL.file]
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "no json", "schema", "list", "rows"])
-def test_a_damaged_table_is_refused_when_opened(harm: str) -> None:
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("cut", r"cifar10\.val@200\.npy has 100 bytes, not \d+"),
+        ("gone", r"cifar10\.val@200\.npy: No such file"),
+        ("no json", r"manifest\.json is cut short"),
+        ("list", r"manifest\.json: it input should be an object"),
+        ({"schema": 2}, r"its schema is 2, this version reads 1"),
+        ({"rows": 5}, r"archs\.npy is of shape \(4, 2\), not of 5 rows"),
+        ({"rows": "4"}, r"rows is '4': input should be a valid integer"),
+        ({"space": "toy"}, r"space is 'toy': input should be an object"),
+        ({"space": {"name": "toy", "settings": []}}, r"space.settings input should be an object"),
+        ({"plan": 3}, r"plan is 3: input should be"),
+        ({"columns": [{"name": 5}]}, r"columns\.0\.name is 5: input should be a valid string"),
+        ({"columns": [{"name": "loss"}]}, r"manifest\.json has no loss\.npy"),
+        ({"files": {}}, r"manifest\.json has no archs\.npy"),
+        ({"name": "other"}, r"is that of 'other', which the folder should be called"),
+    ],
+)
+def test_a_damaged_table_is_refused_when_opened(harm: str | dict[str, Any], said: str) -> None:
     table = tables.write(draft())
     manifest = json.loads((table.path / "manifest.json").read_text())
     if harm == "cut":
@@ -126,10 +146,10 @@ def test_a_damaged_table_is_refused_when_opened(harm: str) -> None:
     elif harm == "list":
         (table.path / "manifest.json").write_text("[]")
     else:
-        manifest.update({"schema": 2} if harm == "schema" else {"rows": 5})
-        (table.path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BadInput, match=r"damaged or not of ours.*nas bench rm toy"):
+        (table.path / "manifest.json").write_text(json.dumps(manifest | dict(harm)))
+    with pytest.raises(BadInput, match=r"damaged or not of ours.*nas bench rm toy") as refused:
         Table.open(table.path)
+    assert re.search(said, str(refused.value))
 
 
 def test_of_two_that_write_one_name_one_is_told_to_wait() -> None:

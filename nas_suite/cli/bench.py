@@ -32,6 +32,7 @@ from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
 from nas_suite.cli.summary import summary
 from nas_suite.errors import BadInput
+from nas_suite.run import quoted
 from nas_suite.words import plural
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ def list_benches(as_json: Json = False) -> None:
     rows = [
         (
             b["name"],
-            "yes" if b["present"] else "no",
+            ("yes" if b["rows"] is not None else "damaged") if b["present"] else "no",
             f"{b['rows']:,}" if b["rows"] else "–",
             b["space"] or "–",
             Prose(b["about"]),
@@ -86,6 +87,7 @@ def info(name: BenchName, as_json: Json = False) -> None:
         more = f"{other} measured the same networks: {plural(len(columns), 'column')}, such as {columns[0]}"
         heads["beside"] = Prose(f"{more}; query tells them too")
     rows = [(c["name"], c["unit"], str(c["repeats"]), Prose(c["about"])) for c in found["columns"]]
+    left_out(found)
     answer("bench info", found, as_json, [facts(heads), "", Table(("column", "unit", "repeats", "about"), rows)])
 
 
@@ -169,7 +171,14 @@ def query(
     parts = [found["arch"], measured(found)]
     for name_beside, other in found["beside"].items():
         parts += ["", f"{name_beside}, of the same network", measured(other)]
+    left_out(found)
     answer("bench query", found, as_json, parts)
+
+
+def left_out(found: Mapping[str, Any]) -> None:
+    """Tells of tables beside a benchmark that are damaged."""
+    for name, why in found["damaged"].items():
+        note(f"{name} is left out: {why}")
 
 
 def measured(row: Mapping[str, Any]) -> Table:
@@ -246,6 +255,9 @@ def make(
     own = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
     plan = compose(Plan(), recipe, config, sets or (), "retrain", **names, **own)
     pipeline.typed(plan)
+    for run in pipeline.unfinished(name):
+        instead = f"nas runs resume {quoted(run.name)} goes on with it, this begins anew"
+        note(f"{run.name} was to make {name} and was stopped: {instead}")
     with watching(f"make {name}", "trainings") as progress:
         run = pipeline.make(name, plan, repeats, sample, workers, out, progress)
     about, parts = summary(run)

@@ -21,6 +21,8 @@ def heads(result: Mapping[str, Any]) -> dict[str, str]:
     """What is ranked, and what makes another ranking comparable."""
     whole = "all" if result["n"] == result["of"] else f"of {result['of']:,}"
     n = f"{result['n']:,} ({whole}), {result['distinct']:,} distinct"
+    if result["protocol_name"] == "paper":
+        n = f"{plural(result['n'], 'draw')} from {result['of']:,}, {result['distinct']:,} distinct"
     ceiling = "–"
     if result["ceiling"] is not None:
         ceiling = f"{result['ceiling']:z.3f} (tau between two of {plural(result['repeats'], 'repeat')})"

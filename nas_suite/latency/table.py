@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from nas_suite.cost import Cost
 from nas_suite.disk import finite, write_atomic
-from nas_suite.errors import BadInput
+from nas_suite.errors import BadInput, fault
 from nas_suite.latency.conditions import Conditions
 from nas_suite.latency.noise import Noise
 from nas_suite.space import Block, SearchSpace
@@ -151,12 +151,8 @@ class LatencyTable:
         try:
             return replace(TypeAdapter(cls).validate_json(data, strict=True), where=str(path))
         except ValidationError as error:
-            first = error.errors()[0]
-            place, said = ".".join(map(str, first["loc"])) or "it", first["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(first["input"], (dict, list)) else f" is {first['input']!r}:"
-            raise BadInput(
-                f"the latency table {path} is not usable: {place}{given} {said.lower()}; measure or import it again"
-            ) from None
+            said = fault(error.errors()[0])
+            raise BadInput(f"the latency table {path} is not usable: {said}; measure or import it again") from None
 
     def write(self, path: Path) -> "LatencyTable":
         """Puts it into a file, whole or not at all."""

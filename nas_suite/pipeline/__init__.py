@@ -14,7 +14,7 @@ from nas_suite.pipeline.contest import check as check_contest
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
 from nas_suite.pipeline.direct import ENDS, continue_directly, search_directly
 from nas_suite.pipeline.field import bench
-from nas_suite.pipeline.making import make, resume_making
+from nas_suite.pipeline.making import make, resume_making, unfinished
 from nas_suite.pipeline.ranking import Request, check, check_estimators, rank_networks, resume_ranking
 from nas_suite.pipeline.retraining import continue_retrain, evaluate, retrain, standalone
 from nas_suite.pipeline.searching import choose, continue_search, front, ranked, search_supernet
@@ -57,6 +57,7 @@ __all__ = [
     "train_supernet",
     "trained",
     "typed",
+    "unfinished",
 ]
 
 

@@ -1,7 +1,7 @@
 """Benchmarks as a user handles them: listed, looked into, downloaded, imported, asked and removed."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,20 @@ def described(name: str) -> dict[str, Any]:
     ]
     networks = space_of_table(table).size()
     about |= {"where": str(table.path), "metric": default(table), "columns": columns, "space_size": networks}
-    return {**about, "beside": {other.name: [*other.columns] for other in beside(table)}}
+    return {**about, **beside(table, lambda other: [*other.columns])}
 
 
-def beside(table: Table) -> list[Table]:
-    """The tables of this machine that measure the networks of this one: of NAS-Bench-201's, HW-NAS-Bench."""
-    here = tables.there()
-    return [bench(name) for name, about in PUBLISHED.items() if about.beside == table.name and name in here]
+def beside(table: Table, ask: Callable[[Table], Any]) -> dict[str, dict[str, Any]]:
+    """What is answered by the tables of this machine that measure the networks of this one, as HW-NAS-Bench those of
+    NAS-Bench-201, where they have an answer; and what is wrong with those that are damaged."""
+    answers, damaged = {}, {}
+    for name in (name for name, about in PUBLISHED.items() if about.beside == table.name and name in tables.there()):
+        try:
+            if (answer := ask(bench(name))) is not None:
+                answers[name] = answer
+        except BadInput as error:
+            damaged[name] = str(error)
+    return {"beside": answers, "damaged": damaged}
 
 
 def default(table: Table) -> str | None:
@@ -172,8 +179,11 @@ def queried(name: str, text: str) -> dict[str, Any]:
     row = row_of(table, spellings)
     if row is None:
         raise BadInput(f"{name} has no {space.describe(arch)}: it holds {plural(len(table), 'network')} of {table.space}")
-    others = {other.name: at_row(other, at) for other in beside(table) if (at := row_of(other, spellings)) is not None}
-    return {"bench": name, "arch": space.describe(table.arch(row)), **at_row(table, row), "beside": others}
+
+    def answer(other: Table) -> dict[str, Any] | None:
+        return None if (at := row_of(other, spellings)) is None else at_row(other, at)
+
+    return {"bench": name, "arch": space.describe(table.arch(row)), **at_row(table, row), **beside(table, answer)}
 
 
 def row_of(table: Table, spellings: Iterable[Arch]) -> int | None:

@@ -167,8 +167,18 @@ def fitting(table: Table, metric: Column) -> tuple[list[Run], str]:
     else:
         why = f"trained on other data than {metric.name} is of ({judged_on(table, metric)})"
         others = {run.name: f"{run.name} ({data})" for run, data in strangers(found, table, metric)}
-    said = f"left out, {why}: {listed([*others.values()])}; --run takes one all the same" if others else ""
-    return [run for run in found if run.name not in others], said
+    damaged = [run.name for run in found if run.name not in others and not whole(run)]
+    said = [f"left out, {why}: {listed([*others.values()])}; --run takes one all the same"] if others else []
+    said += [f"left out, for no checkpoint of theirs is whole: {listed(damaged)}"] if damaged else []
+    return [run for run in found if run.name not in others and run.name not in damaged], ". ".join(said)
+
+
+def whole(run: Run) -> bool:
+    """Whether there is a checkpoint that can be read."""
+    try:
+        return run.load() is not None
+    except BadInput:
+        return False
 
 
 def strangers(runs: Sequence[Run], table: Table, metric: Column) -> list[tuple[Run, str]]:

@@ -25,7 +25,7 @@ from nas_suite.words import plural
 
 Protocol = Literal["clean", "paper"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
-VERSION = 1  # of what is compared and how; another one makes another protocol hash
+VERSION = 2  # of what is compared and how; another one makes another protocol hash
 SAMPLE = 1000  # networks that are ranked where nobody says how many
 DRAWS, DROPPED = 1000, 30  # of the published MixPath loop (official code, nas_train_search.py:81-84, 320-321)
 
@@ -86,15 +86,21 @@ class Field:
         """The mean over repeats; under the paper's protocol one random repeat of each draw."""
         repeats = self.sign * self.table.repeats(self.metric.name)[self.rows]
         if self.protocol == "clean":
-            return Truth(self.sign * self.table.means(self.metric.name)[self.rows], repeats, self.seed)
+            return Truth(self.sign * self.table.means(self.metric.name)[self.rows], repeats, self.seed, self.networks)
         rng = random.Random(f"{self.seed} repeats")
         values = [rng.choice([value for value in row if np.isfinite(value)]) for row in repeats.tolist()]
-        return Truth(np.array(values), repeats, self.seed)
+        return Truth(np.array(values), repeats, self.seed, self.networks)
 
     @cached_property
+    def networks(self) -> Int64[np.ndarray, " a"]:
+        """Of each row a number, equal for those that spell the same network."""
+        known: dict[Arch | None, int] = {}
+        return np.array([known.setdefault(self.space.canonical(self.native(at)), len(known)) for at in range(len(self))])
+
+    @property
     def distinct(self) -> int:
         """How many different networks there are, whatever their spelling."""
-        return len({self.space.canonical(self.native(at)) for at in range(len(self))})
+        return len(set(self.networks.tolist()))
 
     @cached_property
     def hash(self) -> str:

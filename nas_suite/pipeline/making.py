@@ -17,13 +17,14 @@ from nas_suite.cost import COSTS, cost
 from nas_suite.data import DATA
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
+from nas_suite.importers import PUBLISHED
 from nas_suite.pipeline.remembering import SPLITS, Memory
 from nas_suite.pipeline.retraining import standalone
-from nas_suite.pipeline.scratch import SCRATCH, from_scratch
+from nas_suite.pipeline.scratch import SCRATCH, check_disk, from_scratch
 from nas_suite.pipeline.setting import Setting, new_run, prepare, prepare_on, work
 from nas_suite.plan import FIT, Plan, compose
 from nas_suite.registry import checked, defaults, typed_as
-from nas_suite.run import ROWS, Run, quoted
+from nas_suite.run import ROWS, Run, all_runs, quoted
 from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
 from nas_suite.standalone import Recipe
@@ -49,12 +50,20 @@ def make(name: str, plan: Plan, repeats: int, sample: int | None, workers: int, 
     if not name or name != Path(name).name or name.startswith("."):
         raise BadInput(f"{name!r} is no name for a benchmark; letters, digits and - make one, such as flowers-s1")
     tables.free(name)
+    if name in PUBLISHED:
+        raise BadInput(f"{name} is the name of a published benchmark (nas bench get {name}); choose another")
     setting = prepare(plan)
     archs = chosen(setting.space, sample, plan.seed)
     run = new_run(
         "table", f"table_{name}", setting, out, bench=name, repeats=repeats, sample=sample, archs=archs, workers=workers
     )
     return continue_making(run, setting, progress)
+
+
+def unfinished(name: str) -> list[Run]:
+    """The runs that were to make a table of this name and did not come to their end."""
+    runs = [run for run in all_runs() if run.record["kind"] == "table" and run.record["bench"] == name]
+    return [run for run in runs if run.state not in ("done", "running")]
 
 
 def chosen(space: SearchSpace, sample: int | None, seed: int) -> list[str]:
@@ -86,6 +95,7 @@ def continue_making(run: Run, setting: Setting, progress: Progress) -> Run:
         memory.write()
         with Signals() as signals:
             for finished in evaluate(trained_from_scratch, todo, workers, signals.check):
+                check_disk(run, scratch(finished.task), finished)
                 row = row_of(finished)
                 run.append(ROWS, row)
                 rows.append(row)

@@ -23,7 +23,7 @@ from nas_suite.pipeline.estimating import BASELINES, Estimator, Score, Source
 from nas_suite.pipeline.field import SAMPLE, Field, Protocol, about, bench, field, kept, made_with
 from nas_suite.pipeline.setting import environment, work
 from nas_suite.plan import Plan
-from nas_suite.rank import FEWEST, TOPS, Ranking, Truth, difference, ties
+from nas_suite.rank import FEWEST, TOPS, Ranking, difference, ties
 from nas_suite.run import Run
 from nas_suite.tables import Table
 
@@ -207,7 +207,10 @@ def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Pr
 def attempted(score: Score, places: Sequence[int]) -> tuple[list[float], dict[int, str]]:
     """Scores of networks, NaN where scoring one fails by itself, and why it did."""
     try:
-        return list(map(float, score(places))), {}
+        values = list(map(float, score(places)))
+        return values, {
+            at: f"its score is {value}" for at, value in zip(places, values, strict=True) if not math.isfinite(value)
+        }
     except BadInput:
         raise
     except FAILURES as error:
@@ -223,7 +226,7 @@ def judge(found: Field, e: Estimator, scores: Mapping[str, Scores]) -> Ranking:
     if found.protocol == "clean":
         return Ranking(found.truth, mean)
     some = kept(mean, found.protocol)
-    return Ranking(Truth(found.truth.values[some], found.truth.repeats[some], found.seed), mean[some])
+    return Ranking(found.truth.some(some), mean[some])
 
 
 def figures(found: Field, e: Estimator, ranking: Ranking, scores: Mapping[str, Scores]) -> dict[str, Any]:

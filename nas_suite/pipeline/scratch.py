@@ -1,16 +1,20 @@
 """One training from scratch in a folder of its own, from which it goes on after a kill."""
 
 import json
+import os
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from nas_suite.disk import refusal
 from nas_suite.engine import fit
 from nas_suite.pipeline.retraining import standalone
 from nas_suite.pipeline.setting import Setting
 from nas_suite.run import RECORD, Run, recorded
 from nas_suite.standalone import Standalone
+from nas_suite.workers import Done
 
 SCRATCH = ".training"  # the start of such a folder's name
 
@@ -35,3 +39,9 @@ def begun(folder: Path, what: dict[str, object]) -> Run:
             return Run(folder, former)
         shutil.rmtree(folder)
     return Run.create(folder, record)
+
+
+def check_disk(run: Run, folder: Path, done: Done[Any, Any]) -> None:
+    """BadInput where the disk refused what a training in a folder would write: no network has failed then."""
+    if done.refused:
+        raise refusal(folder, OSError(done.refused, os.strerror(done.refused)), run.instead)

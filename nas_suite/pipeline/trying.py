@@ -1,6 +1,5 @@
 """One network of a search trained and judged on the validation images, at the search's fidelity or whole; in any process."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,10 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas_suite.disk import of_disk, refusal
+from nas_suite.disk import of_disk
 from nas_suite.errors import BadInput
 from nas_suite.methods.direct import Direct
-from nas_suite.pipeline.scratch import SCRATCH, from_scratch
+from nas_suite.pipeline.scratch import SCRATCH, check_disk, from_scratch
 from nas_suite.pipeline.setting import Setting, prepare_on, space_for, typed
 from nas_suite.plan import WIDTH, Plan
 from nas_suite.registry import defaults
@@ -39,14 +38,12 @@ class Task:
 @dataclass(frozen=True)
 class Outcome:
     """What came of a training: the share of the validation images classified rightly by the last weights, or why there is
-    none. `seconds` are of training; `source` says whether it was done now or is in the history; `refused` is the number of
-    the error with which the disk, and not the network, ended it."""
+    none. `seconds` are of training; `source` says whether it was done now or is in the history."""
 
     val: float | None
     seconds: float
     error: str = ""
     source: str = "training"
-    refused: int = 0
 
 
 def at_fidelity(setting: Setting) -> Setting:
@@ -96,19 +93,17 @@ def attempt(task: Task) -> Outcome:
         learner, seconds = fitted(task)
         return Outcome(learner.accuracy(learner.val), seconds)
     except FAILURES as error:
-        refused = of_disk(error)
+        if of_disk(error):
+            raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Outcome(None, round(time.monotonic() - started, 3), reason, refused=(refused.errno or 0) if refused else 0)
+        return Outcome(None, round(time.monotonic() - started, 3), reason)
 
 
 def outcomes(tasks: Sequence[Task], at_once: int, check: Callable[[], None]) -> Iterator[tuple[Task, Outcome]]:
     """What comes of tasks, each as soon as it is known. BadInput where the disk refuses: no network has failed then."""
     for done in evaluate(attempt, tasks, min(at_once, max(1, len(tasks))), check):
-        outcome = done.result or Outcome(None, 0.0, done.error)
-        if outcome.refused:
-            run = Run.open(Path(done.task.run))
-            raise refusal(done.task.folder, OSError(outcome.refused, os.strerror(outcome.refused)), run.instead)
-        yield done.task, outcome
+        check_disk(Run.open(Path(done.task.run)), done.task.folder, done)
+        yield done.task, done.result or Outcome(None, 0.0, done.error)
 
 
 def line_of(outcome: Outcome) -> dict[str, Any]:
