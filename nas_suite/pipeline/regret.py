@@ -124,12 +124,10 @@ def figures(ground: Ground, o: Outcome, rank: Float[np.ndarray, " e"], at: Seque
 
 
 def middle(reached: Sequence[int | None]) -> float | None:
-    """The median number of evaluations; None where fewer than half of the searches came there."""
-    known = sorted(n for n in reached if n is not None)
-    if 2 * len(known) < len(reached):
-        return None
-    every = [*known, *[known[-1]] * (len(reached) - len(known))] if 2 * len(known) > len(reached) else known[-1:]
-    return float(np.median(every))
+    """The median number of evaluations, where searches that did not come there would have needed more than any; None where
+    that is not known, as half of them or fewer came there."""
+    median = float(np.median([np.inf if n is None else n for n in reached]))
+    return median if np.isfinite(median) else None
 
 
 def bounds(e: Estimate) -> dict[str, float]:
