@@ -19,7 +19,7 @@ from nas_suite.pipeline.deriving import Round, closed_loop
 from nas_suite.pipeline.setting import TABLE, deployed, prepare
 from nas_suite.plan import Plan, compose
 from nas_suite.run import LOG, TRIALS, Run, run_at
-from nas_suite.space import Block, SearchSpace
+from nas_suite.space import Arch, Block, SearchSpace
 from nas_suite.spaces.tfnas import TFNAS
 from nas_suite.target import Beliefs, Choice, Target
 
@@ -207,6 +207,21 @@ def test_the_loop_ends_where_it_is_near_or_after_five_rounds(table: Path) -> Non
     rounds, _ = loop(found, lambda a: 10 * cost.total(a))  # beyond what these operations reach: the least widths, once
     assert len(rounds) == 2
     assert len(loop(found, lambda a: 1.04 * cost.total(a), None)[0]) == 1
+
+
+def test_the_loop_keeps_operations_that_reach_the_target(table: Path) -> None:
+    """A device that is off by another share for each operation, and beliefs that would change them with each correction."""
+    cost = LatencyTable.read(table).cost(deployed(prepare(planned())))
+    found = Target(cost, sum(Target(cost, 1.0).reach(CHOICE)) / 2)
+    other = Choice((2, *CHOICE.operations[1:]), CHOICE.depths)
+    begun = found.arch(CHOICE, found.scaled(CHOICE, found.start)[0])
+
+    def device(arch: Arch) -> float:
+        return cost.total(arch) * (1.1 if found.space.split(arch)[0][0] == 3 else 0.9)
+
+    rounds, arch = loop(found, device, lambda corrected: other if corrected.cost.total(begun) > cost.total(begun) else CHOICE)
+    assert [round(r.measured_ms / found.ms, 2) for r in rounds] == [1.1, 1.0]
+    assert found.space.split(arch)[0] == CHOICE.operations
 
 
 def test_the_loop_takes_other_operations_where_the_found_ones_cannot_meet_the_target(table: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_column_of_another_benchmark_is_joined_by_architecture() -> None:
     toy("other", gaps=4, seed=1)
     data = ranked("--estimator", "other:digits")
     assert data["estimators"][0]["failed"] == 4
-    assert data["estimators"][0]["error"] == "its score is nan"
+    assert data["estimators"][0]["error"] == "other has none of them"
     assert 0.3 < data["estimators"][0]["tau"] < 1
 
 

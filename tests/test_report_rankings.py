@@ -233,7 +233,7 @@ def test_what_is_worse_lies_above_the_best_where_less_is_better(run: Run) -> Non
 
 def test_networks_without_a_score_are_counted_and_left_out_of_the_dots(kept: Path) -> None:
     read = Reader(render([copied(kept, "gaps")]))
-    assert "some:digits has no score for 14 of 34 networks; they count as its lowest." in read.text
+    assert "some:digits has no score for 14 of 34 networks (some has none of them); they count as its lowest." in read.text
     dots = chart(read, "validation accuracy / some:digits")["data"][0]
     assert dots["x"] == pytest.approx(dots["y"])  # the values of one benchmark in both
     layout = chart(read, "validation accuracy / some:digits")["layout"]

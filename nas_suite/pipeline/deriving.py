@@ -117,11 +117,15 @@ def derived(method: Any, setting: Setting, table: LatencyTable, measure: bool, t
 def closed_loop(
     target: Target, arch: Arch, read: Callable[[Arch], Reading], told: Told, mend: Mend | None
 ) -> tuple[list[Round], Arch]:
-    """Measures the network, corrects the table by how far it was off, lets `mend` choose operations and depths that reach the
-    target by the corrected table and scales the widths again, until what is measured is within 1 % of the target, five times at
-    most; all rounds, and the network that came nearest. It ends with the first where there is no `mend`."""
+    """Measures the network, corrects the table by how far it was off and scales the widths again, until what is measured is
+    within 1 % of the target, five times at most; all rounds, and the network that came nearest. It ends with the first where
+    there is no `mend`.
+
+    Where operations and depths no longer reach the target by the corrected table, `mend` chooses others. Those that do are
+    kept: a table is off by another share for each operation, so that rounds which change them need not come nearer."""
     space, rounds, archs, factor = target.space, [], [arch], 1.0
-    widths = space.split(arch)[2]
+    operations, depths, widths = space.split(arch)
+    choice = Choice(operations, depths)
     while True:
         predicted, reading = factor * target.cost.total(archs[-1]), read(archs[-1])
         measured = reading.ms
@@ -131,10 +135,11 @@ def closed_loop(
             break
         factor *= measured / predicted
         corrected = Target(scaled_by(target.cost, factor), target.ms)
-        try:
-            choice = mend(corrected)
-        except Unreachable:
-            break
+        if corrected.miss(choice):
+            try:
+                choice = mend(corrected)
+            except Unreachable:
+                break
         widths, _ = corrected.scaled(choice, widths)
         if (arch := target.arch(choice, widths)) in archs:
             break

@@ -43,13 +43,15 @@ def void(_: object) -> None:
 @dataclass(frozen=True)
 class Source:
     """One thing that scores: a run, a column, a count. `begin` makes it ready; a quick one answers at once for all. `check`
-    says, before a ranking is begun, why it could not. `sees` says that it looks at images of the benchmark's data set."""
+    says, before a ranking is begun, why it could not. `sees` says that it looks at images of the benchmark's data set; `gap`,
+    what it means where a network has no score and nothing went wrong."""
 
     name: str
     begin: Callable[[Field], Score]
     quick: bool = True
     check: Callable[[Field], None] = fine
     sees: bool = False
+    gap: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,12 @@ def estimator(name: str) -> Estimator:
         return Estimator(name, "baseline", (Source(name, lambda field: baseline(name, field)),))
     if name in PROXIES:
         begin, check = partial(probing.probe, name), partial(probing.check, name)
-        source = Source(name, begin, quick=False, check=check, sees=PROXIES[name].needs != "nothing")
+        sees, gap = PROXIES[name].needs != "nothing", "no number for them, such as where nothing of an image reaches the output"
+        source = Source(name, begin, quick=False, check=check, sees=sees, gap=gap)
         return Estimator(name, "proxy", (source,), accurate=True)
     if ":" in name:
-        begin, (_, of) = partial(column, name), column_of(name)
-        source = Source(name, begin, check=lambda field: void(begin(field)))
+        begin, (table, of) = partial(column, name), column_of(name)
+        source = Source(name, begin, check=lambda field: void(begin(field)), gap=f"{table.name} has none of them")
         return Estimator(name, "column", (source,), accurate=of.goal == "max")
     known = suggest(name, [*BASELINES, *PROXIES, "BENCH:METRIC"], most=40)
     raise BadInput(f"unknown estimator {name!r}{known}; runs are given with --run")

@@ -163,7 +163,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one source made of all networks: NaN where it failed, and the first reason why."""
+    """What one source made of all networks: NaN where it failed, and why it did or would."""
 
     values: Float[np.ndarray, " a"]
     seconds: float
@@ -184,7 +184,7 @@ def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Pr
                 begun = time.monotonic()
                 values, errors = attempted(score, range(len(found)))
                 why = next(iter(errors.values()), "")
-                scores[source.name] = Scores(np.array(values, dtype=float), time.monotonic() - begun, why)
+                scores[source.name] = Scores(np.array(values, dtype=float), time.monotonic() - begun, why or source.gap)
                 continue
             todo, size = sorted(ledger.lacking(source.name), key=lambda at: found.archs[at]), FIRST
             score = source.begin(found) if todo else None
@@ -200,17 +200,14 @@ def scored(found: Field, sources: Sequence[Source], ledger: Ledger, progress: Pr
             values = np.array([math.nan if line["score"] is None else line["score"] for line in lines])
             why = next((line["error"] for line in lines if "error" in line), "")
             seconds = sum({line["arch"]: line["seconds"] for line in lines}.values())
-            scores[source.name] = Scores(values, seconds, why)
+            scores[source.name] = Scores(values, seconds, why or source.gap)
     return scores
 
 
 def attempted(score: Score, places: Sequence[int]) -> tuple[list[float], dict[int, str]]:
     """Scores of networks, NaN where scoring one fails by itself, and why it did."""
     try:
-        values = list(map(float, score(places)))
-        return values, {
-            at: f"its score is {value}" for at, value in zip(places, values, strict=True) if not math.isfinite(value)
-        }
+        return list(map(float, score(places))), {}
     except BadInput:
         raise
     except FAILURES as error:
@@ -237,7 +234,8 @@ def figures(found: Field, e: Estimator, ranking: Ranking, scores: Mapping[str, S
         "spearman": ranking.spearman, "weighted_tau": ranking.weighted,
         "regret_at": {str(top): ranking.regret(top) for top in TOPS}, "precision_top10": ranking.precision(),
         "tau_top10": ranking.top_tau, "seconds": sum(scores[s.name].seconds for s in e.sources),
-        "training_seconds": e.training_seconds, "error": next((scores[s.name].error for s in e.sources), ""),
+        "training_seconds": e.training_seconds,
+        "error": next((scores[s.name].error for s in e.sources), "") if ranking.failed else "",
     }  # fmt: skip
     if ranking.constant:
         entry |= {"regret_at": dict.fromkeys(entry["regret_at"], math.nan), "precision_top10": math.nan}
