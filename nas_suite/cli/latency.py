@@ -184,6 +184,8 @@ def told(about: dict[str, Any]) -> dict[str, Any]:
         heads["fit"] = f"{fit['a']:.4g} × sum + {fit['b']:.4g} ms ({held})"
     if about.get("reachable_ms"):
         heads["reachable"] = "{:.2f} to {:.2f} ms".format(*about["reachable_ms"])
+    elif "reachable_ms" in about:
+        heads["reachable"] = "not known: the networks are too many to try, and no stage or decision stands alone"
     return heads
 
 

@@ -97,7 +97,7 @@ def search(
     calib_images: CalibImages = None,
     latency: Annotated[
         str | None,
-        typer.Option(metavar="MS", help="The latency that the network is to meet.", rich_help_panel=LATENCY),
+        typer.Option(metavar="MS", help="The latency to meet; 15 unless a recipe says.", rich_help_panel=LATENCY),
     ] = None,
     data: Annotated[
         str | None,
@@ -293,7 +293,7 @@ def derive(plan: Any, table: str | None, asked: Any, measure: bool, out: Path | 
     note(f"latencies of {found.conditions.device} by {found.where}")
     if found.noise is not None and found.noisy:
         note(f"noisy, not to be believed: {'; '.join(found.noise.reasons)}; nas latency build measures it again")
-    note(f"searching {plan.space} with {plan.method} on {plan.data}")
+    note(f"searching {plan.space} with {plan.method} on {plan.data} for {pipeline.target_ms(plan):g} ms")
 
     def told(one: pipeline.Round) -> None:
         note(f"measured {one.measured_ms:.2f} ms, predicted {one.predicted_ms:.2f} ms: {one.arch}")

@@ -11,7 +11,7 @@ from nas_suite.ground import check_basis, check_finished, intact
 from nas_suite.pipeline.comparing import compare, resume_comparing
 from nas_suite.pipeline.contest import Contest
 from nas_suite.pipeline.contest import check as check_contest
-from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table
+from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table, target_ms
 from nas_suite.pipeline.direct import ENDS, continue_directly, search_directly
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.making import make, resume_making, unfinished
@@ -54,6 +54,7 @@ __all__ = [
     "search_directly",
     "search_supernet",
     "space_of",
+    "target_ms",
     "train_supernet",
     "trained",
     "typed",

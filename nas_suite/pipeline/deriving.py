@@ -11,9 +11,11 @@ from nas_suite.errors import BadInput, Missing, Unreachable
 from nas_suite.latency.conditions import ANY, Conditions
 from nas_suite.latency.table import LatencyTable
 from nas_suite.latency.timer import Reading
+from nas_suite.methods import METHODS
 from nas_suite.pipeline import latencies
 from nas_suite.pipeline.setting import TABLE, Setting, build, deployed, new_run, prepare, priced, table_of, work
 from nas_suite.plan import Plan
+from nas_suite.registry import defaults
 from nas_suite.run import Run
 from nas_suite.space import Arch
 from nas_suite.target import Choice, Target
@@ -55,6 +57,11 @@ def latency_table(plan: Plan, table: str | None, progress: Progress = silent, as
     except Missing:
         settings = latencies.settings_of(space)
         return latencies.build(plan.space, settings, asked, plan.device, BUDGET, 0, None, progress)
+
+
+def target_ms(plan: Plan) -> float:
+    """The latency that a plan's network is to meet."""
+    return float(plan.part("method").get("latency", defaults(METHODS.load(plan.method))["latency"]))
 
 
 def derive(
