@@ -1,5 +1,6 @@
 """Timers: known lengths, caps, conditions, backends and devices."""
 
+import os
 import random
 import statistics
 import subprocess
@@ -109,6 +110,13 @@ def test_a_long_kernel_takes_the_same_by_events_as_by_a_clock_that_waits() -> No
         torch.cuda.synchronize()
 
     assert by_events(lambda: x @ x, x.device, 1.0).ms == pytest.approx(by_clock(waiting, 1, 1.0).ms, rel=0.03)
+
+
+def test_more_threads_than_processors_are_refused() -> None:
+    processors = os.cpu_count() or 1
+    backends.check(Conditions("x", 1, processors, "fp32", 8))
+    with pytest.raises(BadInput, match=rf"{processors + 1} threads would wait .*--threads {processors} or fewer"):
+        backends.check(Conditions("x", 1, processors + 1, "fp32", 8))
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -1,6 +1,7 @@
 """What runs a module that is timed: torch itself, or ONNX Runtime."""
 
 import io
+import os
 import warnings
 from importlib import import_module
 
@@ -11,6 +12,7 @@ from nas_suite.errors import BadInput
 from nas_suite.latency import machine
 from nas_suite.latency.conditions import Conditions, Dtype
 from nas_suite.latency.timer import Reading, Run, by_clock, by_events
+from nas_suite.words import plural
 
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,7 +39,13 @@ def timed(module: nn.Module, shape: tuple[int, ...], under: Conditions, device: 
 
 
 def check(under: Conditions) -> None:
-    """BadInput where a backend is not installed or does not take a type."""
+    """BadInput where there are more threads than processors, or a backend is not installed or does not take a type."""
+    processors = os.cpu_count() or 1
+    if (under.threads or 1) > processors:
+        raise BadInput(
+            f"{under.threads} threads would wait for each other on this machine's {plural(processors, 'processor')}: "
+            f"give --threads {processors} or fewer"
+        )
     if under.backend != "onnxruntime":
         return
     try:
