@@ -1,6 +1,7 @@
 """A search for a latency from the command line to a network: its run, its measurements, what it refuses, retraining."""
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,8 +172,14 @@ def test_on_its_own_device_the_network_is_measured_and_mended(here: Path, target
     plain = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--no-measure", "--json").data["result"]
     assert plain["unmeasured"] == "not asked for"
     assert plain["predicted_ms"] == plain["table_ms"] == pytest.approx(target, rel=5e-3)
-    fixed = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--no-elastic", "--json").data["result"]
-    assert len(fixed["rounds"]) == 1
+    fixed = nas("search", "tfnas", "--latency", target, "--table", here, *WORDS, "--no-elastic", "--json").data
+    assert len(fixed["result"]["rounds"]) == 1
+    off = fixed["result"]["measured_ms"] / target - 1
+    assert abs(off) > 0.02, "widths as they begin are not at the target"
+    side = "below" if off < 0 else "above"
+    shown = nas("runs", "show", fixed["run"]["name"]).out
+    assert re.search(rf"missed by {100 * abs(off):.2f} % {side} it: widths were fixed \(--no-elastic\)", shown)
+    assert "missed by" not in nas("runs", "show", said.data["run"]["name"]).out
 
 
 CHOICE = Choice((3,) * 18, (1, 2, 3, 3, 3, 0))

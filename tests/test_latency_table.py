@@ -1,9 +1,11 @@
 """Latency tables: every value checked when read, interpolated inside what was measured, priced as a cost, found again."""
 
+import itertools
 import json
 import math
 import pickle
 import random
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import timing
 import torch
 
+from nas_suite.cli.common import settings_of
 from nas_suite.cost import Cost
 from nas_suite.errors import BadInput, Missing
 from nas_suite.latency import shelf
@@ -276,6 +279,22 @@ def test_the_newest_table_that_was_measured_as_asked_is_found() -> None:
     assert Path(shelf.chosen("tfnas", timing.SPACE, None, Conditions(batch=4), here).where).stem == "other-batch"
     with pytest.raises(Missing, match="--batch 8"):
         shelf.chosen("tfnas", timing.SPACE, None, Conditions(batch=8), here)
+
+
+def test_where_there_is_no_table_the_command_measures_the_very_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_DATA", str(tmp_path))
+    settings = {"width": 0.2, "m": 2, "kernels": (3, 5), "image_size": 8, "channels": 1}
+    space = SPACES.build("mixpath-s1", settings)
+    with pytest.raises(Missing) as refused:
+        shelf.newest("mixpath-s1", space, Conditions("here", 1, 1, "fp32", 8, "torch"))
+    said = str(refused.value)
+    command = shlex.split(said[said.index("nas latency build") : said.index(", or name one")])
+    assert command[:4] == ["nas", "latency", "build", "mixpath-s1"]
+    assert command[command.index("--resolution") + 1] == "8"
+    sets = [word for before, word in itertools.pairwise(command) if before == "--set"]
+    again = SPACES.build("mixpath-s1", {**settings_of("space", sets), "image_size": 8})
+    assert len(sets) == 4
+    assert again == space
 
 
 def test_a_search_names_a_table_by_file_or_by_name() -> None:

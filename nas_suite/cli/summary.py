@@ -13,6 +13,7 @@ from nas_suite.run import JOBS, ROWS, TRIALS, Run, handle
 from nas_suite.words import plural
 
 Parts = list[Table | str]
+MISSED = 0.02  # of a latency: what is further off is called so
 
 
 def brief(run: Run) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
         parts[0] = facts(
             heads
             | {
-                "target": f"{result['target_ms']:g} ms",
+                "target": f"{result['target_ms']:g} ms{missed(run, result)}",
                 "predicted": f"{result['predicted_ms']:.3f} ms, by the table{' as the measurements corrected it' * corrected}",
                 "measured": f"not measured: {result['unmeasured']}" if measured is None else f"{measured:.3f} ms",
                 "error in the supernet": percent(result["val_error"]),
@@ -149,6 +150,16 @@ def of_bilevel(run: Run) -> tuple[dict[str, Any], Parts]:
         parts += ["", Table(("predicted ms", "measured ms", "architecture"), rows)] if rows else []
         parts += ["", result["arch"]]
     return about, parts
+
+
+def missed(run: Run, result: Mapping[str, Any]) -> str:
+    """How far a network is off its target, where that is more than `MISSED`, and what there is to say of it."""
+    ms = result["predicted_ms"] if result["measured_ms"] is None else result["measured_ms"]
+    off = ms / result["target_ms"] - 1
+    if abs(off) <= MISSED:
+        return ""
+    fixed = ": widths were fixed (--no-elastic)" * (run.record["plan"]["settings"]["method"].get("elastic") is False)
+    return f", missed by {percent(abs(off))} {'below' if off < 0 else 'above'} it{fixed}"
 
 
 def of_direct(run: Run) -> tuple[dict[str, Any], Parts]:

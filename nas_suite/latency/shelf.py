@@ -10,6 +10,8 @@ from nas_suite.data.place import data_folder
 from nas_suite.disk import ELSEWHERE, writing
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.latency.conditions import Conditions, agreed
+from nas_suite.registry import defaults, typed_as, values_of
+from nas_suite.run import quoted
 
 if TYPE_CHECKING:
     from nas_suite.latency.table import LatencyTable
@@ -75,9 +77,13 @@ def newest(name: str, space: "SearchSpace", asked: Conditions) -> "LatencyTable"
             found.append(table)
     if not found:
         words = f"--batch {asked.batch} --threads {asked.threads} --dtype {asked.dtype} --resolution {asked.resolution}"
+        words += " --backend onnxruntime" if asked.backend == "onnxruntime" else ""
+        usual = defaults(type(space)) | {"image_size": asked.resolution}
+        own = (f"space.{name}={typed_as(value)}" for name, value in values_of(space).items() if value != usual[name])
+        words = " ".join([words, *(f"--set {quoted(setting)}" for setting in own)])
         raise Missing(
-            f"no latency table in {folder()} has the blocks of {name} under: {asked}; nas latency build {name} {words}"
-            f"{' --backend onnxruntime' if asked.backend == 'onnxruntime' else ''}, or name one with --table"
+            f"no latency table in {folder()} has the blocks of {name} under: {asked}; nas latency build {name} {words}, "
+            "or name one with --table"
         )
     return max(found, key=lambda table: table.created)
 
