@@ -106,7 +106,7 @@ def build(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Stop after 90s, 5m or 1h: a coarse grid of widths is measured whole, then widths where interpolation errs most.",
+            help="Stop after 90s, 5m or 1h: a coarse grid of widths is measured whole, then where interpolation errs most.",
             show_default="until all is measured",
         ),
     ] = None,
