@@ -185,7 +185,7 @@ def told(about: dict[str, Any]) -> dict[str, Any]:
     if about.get("reachable_ms"):
         heads["reachable"] = "{:.2f} to {:.2f} ms".format(*about["reachable_ms"])
     elif "reachable_ms" in about:
-        heads["reachable"] = "not known: the networks are too many to try, and no stage or decision stands alone"
+        heads["reachable"] = "not known: its networks are too many to try, and there is no shortcut yet"
     return heads
 
 
