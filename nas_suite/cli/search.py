@@ -288,7 +288,7 @@ def derive(plan: Any, table: str | None, asked: Any, measure: bool, out: Path | 
     from nas_suite import pipeline
 
     each = images_a_step(plan, "method")
-    with watching("latency table", "blocks") as progress:
+    with watching("latency table", "") as progress:  # of the time that it may take
         found = pipeline.latency_table(plan, table, progress, asked)
     note(f"latencies of {found.conditions.device} by {found.where}")
     if found.noise is not None and found.noisy:
