@@ -18,6 +18,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class SpaceNote:
+    """A space as a file names it."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Registry:
     """Named classes of one kind (`space`, `method`, `data`), ours and those of installed packages' entry points."""
 

@@ -17,6 +17,7 @@ from jaxtyping import Float, Shaped
 from nas_suite.data.place import data_folder
 from nas_suite.disk import as_json, digest, refusal, sync
 from nas_suite.errors import BadInput, fault, suggest
+from nas_suite.registry import SpaceNote
 from nas_suite.words import plural
 
 Arch: TypeAlias = tuple[int, ...]  # as space.Arch; a table is opened without torch
@@ -62,14 +63,6 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The space whose networks a table is of."""
-
-    name: str
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Manifest:
     """What a manifest must say for its table to be read."""
 
@@ -77,7 +70,7 @@ class Manifest:
     name: str
     version: str
     about: str
-    space: Place
+    space: SpaceNote
     rows: int
     partial: bool
     source: str

@@ -242,6 +242,15 @@ def test_the_official_tables_are_imported_and_asked(
     assert "lacks" in said.error
 
 
+@pytest.mark.parametrize(("unit", "doubted"), [("ms", False), ("s", True), ("us", True)])
+def test_a_unit_that_can_hardly_be_right_is_asked_about(shared_data: Path, tmp_path: Path, unit: str, doubted: bool) -> None:
+    for name, batch in (("gpu", 32), ("cpu", 1)):
+        words = ("--device", "its own", "--unit", unit, "--batch", batch, "--out", tmp_path / f"{name}.json")
+        said = nas("latency", "import", shared_data / "luts" / f"latency_{name}.pkl", *words)
+        assert said.code == 0
+        assert (f"are the file's numbers in {unit}?" in said.err) is doubted
+
+
 def test_yaml_is_imported_and_lies_in_the_users_folder(tmp_path: Path) -> None:
     (tmp_path / "Note 10.yaml").write_text(YAML)
     words = ("--device", "Samsung Note10", "--unit", "ms", "--batch", 1, "--threads", 4, "--dtype", "fp32")

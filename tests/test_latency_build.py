@@ -26,9 +26,10 @@ from nas_suite.latency.conditions import Conditions
 from nas_suite.latency.journal import STARTS, Journal, begun, beside, held
 from nas_suite.latency.noise import Noise
 from nas_suite.latency.planning import LEG, Points, misses
-from nas_suite.latency.table import LatencyTable, SpaceNote
+from nas_suite.latency.table import LatencyTable
 from nas_suite.latency.timer import Reading
 from nas_suite.pipeline import latencies
+from nas_suite.registry import SpaceNote
 from nas_suite.space import Block
 
 ROOT = Path(__file__).resolve().parents[1]

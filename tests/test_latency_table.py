@@ -64,6 +64,7 @@ def spoilt(tmp_path: Path, *place: Any, value: Any) -> Path:
         (("families", FAMILY, "ms", 1), -0.1, f"families.{FAMILY}.ms.1 is -0.1"),
         (("families", FAMILY, "ms", 1), math.nan, f"families.{FAMILY}.ms.1 is nan"),
         (("families", FAMILY, "ms", 1), math.inf, f"families.{FAMILY}.ms.1 is inf"),
+        (("families", FAMILY, "ms", 1), 1e300, "should be less than 1000000000"),
         (("families", FAMILY, "ms", 1), 0.0, "should be greater than 0"),
         (("families", FAMILY, "ms", 1), "0.5", "valid number"),
         (("families", FAMILY, "ms"), [1.0], "widths have 1 value"),

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from nas_suite.latency.conditions import Conditions
-from nas_suite.latency.table import Curve, LatencyTable, Point, SpaceNote
+from nas_suite.latency.table import Curve, LatencyTable, Point
 from nas_suite.latency.timer import Reading
+from nas_suite.registry import SpaceNote
 from nas_suite.space import Block
 from nas_suite.spaces.tfnas import TFNAS
 

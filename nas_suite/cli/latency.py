@@ -176,7 +176,7 @@ def told(about: dict[str, Any]) -> dict[str, Any]:
     c, fit = about["conditions"], about["fit"]
     heads = {"table": about["table"], "space": about["space"]["name"] if about["space"] else None}
     heads |= {name: c[name] for name in ("device", "batch", "threads", "dtype", "resolution", "backend")}
-    heads |= {"latencies": f"{about['points']:,}", "created": about["created"]}
+    heads |= {"latencies": f"{about['points']:,}, {about['typical_ms']:.3g} ms in the median", "created": about["created"]}
     if about["constant_ms"]:
         heads["constant"] = f"{about['constant_ms']:.4g} ms"
     if fit:
@@ -294,6 +294,8 @@ def import_table(
     table = latencies.take(file, unit, said, partial, out)
     about = latencies.facts_of(table)
     answer("latency import", about, as_json, [facts(told(about))])
+    if table.doubt:
+        note(f"as --unit {unit} {table.doubt}: are the file's numbers in {unit}?")
     note(f"next: nas latency show {name_of(table.where)} --space SPACE")
 
 

@@ -10,8 +10,9 @@ from nas_suite.engine import Progress, silent
 from nas_suite.latency.conditions import Conditions
 from nas_suite.latency.journal import STARTS, Journal
 from nas_suite.latency.planning import Points
-from nas_suite.latency.table import Curve, LatencyTable, Point, SpaceNote
+from nas_suite.latency.table import Curve, LatencyTable, Point
 from nas_suite.latency.timer import Reading
+from nas_suite.registry import SpaceNote
 from nas_suite.space import Block
 
 TimeBlock: TypeAlias = Callable[[Block, float], Reading]

@@ -1,8 +1,10 @@
 """A table of block latencies: one JSON file of ms under stated conditions, every value checked when read, and its cost."""
 
+import itertools
 import json
 import random
 import re
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -19,6 +21,7 @@ from nas_suite.disk import finite, write_atomic
 from nas_suite.errors import BadInput, fault
 from nas_suite.latency.conditions import Conditions
 from nas_suite.latency.noise import Noise
+from nas_suite.registry import SpaceNote
 from nas_suite.space import Block, SearchSpace
 from nas_suite.words import plural
 
@@ -27,7 +30,10 @@ SCHEMA: Literal[1] = 1
 NAME = "latency"
 """Of the cost."""
 ENDLESS = float("inf")
-Ms: TypeAlias = Annotated[float, Gt(0), Lt(ENDLESS)]
+QUICKEST, SLOWEST = 0.005, 10.0
+"""Between them lie blocks of devices known to us: ms of a call, which costs something to launch, and ms of an image."""
+Ms: TypeAlias = Annotated[float, Gt(0), Lt(1e9)]
+"""Eleven days are no latency."""
 Spread: TypeAlias = Annotated[float, Ge(0), Lt(ENDLESS)]
 Number: TypeAlias = Annotated[float, Gt(-ENDLESS), Lt(ENDLESS)]
 Count: TypeAlias = Annotated[int, Ge(1)]
@@ -102,14 +108,6 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class SpaceNote:
-    """The space that a table was measured for."""
-
-    name: str
-    settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class LatencyTable:
     """Latencies of blocks, ms of a whole batch.
 
@@ -174,6 +172,21 @@ class LatencyTable:
     def __len__(self) -> int:
         """How many latencies it holds."""
         return len(self.blocks) + sum(len(curve.widths) for curve in self.families.values())
+
+    @property
+    def typical(self) -> float:
+        """The median of its latencies, ms of a batch."""
+        return statistics.median(
+            itertools.chain((point.ms for point in self.blocks.values()), *(curve.ms for curve in self.families.values()))
+        )
+
+    @property
+    def doubt(self) -> str:
+        """Why the unit that somebody gave can hardly be right; empty where it may be."""
+        per_image = self.typical / (self.conditions.batch or 1)
+        if self.typical >= QUICKEST and per_image <= SLOWEST:
+            return ""
+        return f"its blocks take {self.typical:.3g} ms in the median at batch {self.conditions.batch}"
 
     @cached_property
     def known(self) -> dict[str, float]:

@@ -20,9 +20,9 @@ from nas_suite.latency.conditions import Conditions
 from nas_suite.latency.journal import Journal, begun, beside, held
 from nas_suite.latency.planning import Points
 from nas_suite.latency.reach import reachable
-from nas_suite.latency.table import Fit, LatencyTable, SpaceNote
+from nas_suite.latency.table import Fit, LatencyTable
 from nas_suite.latency.timer import Reading
-from nas_suite.registry import values_of
+from nas_suite.registry import SpaceNote, values_of
 from nas_suite.space import Arch, SearchSpace
 from nas_suite.spaces import SPACES
 
@@ -115,6 +115,7 @@ def facts_of(table: LatencyTable) -> dict[str, Any]:
         "conditions": asdict(table.conditions),
         "points": len(table),
         "families": len(table.families),
+        "typical_ms": table.typical,
         "created": table.created,
         "constant_ms": table.constant.ms if table.constant else 0.0,
         "noisy": table.noisy,
