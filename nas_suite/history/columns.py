@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from nas_suite.disk import write_atomic
+from nas_suite.disk import write_atomic, writing
 from nas_suite.errors import BadInput, suggest
 from nas_suite.history.rows import PERCENT, SHARE, Evaluation, Task, plain
 
@@ -41,6 +41,8 @@ def write(file: Path, rows: Iterable[Evaluation], tasks: Iterable[Task]) -> None
         cells |= {column: getattr(about, name) or "" for column, name in ABOUT.items()}
         cells |= {"data_classes": listed(about.classes), "data_tags": plain(about.tags)}
         writer.writerow({name: "" if value is None or value == "{}" else value for name, value in cells.items()})
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, text.getvalue().encode())
 
 

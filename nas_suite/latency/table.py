@@ -256,8 +256,9 @@ def heads(path: Path, data: bytes) -> None:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
+        said = "no text" if isinstance(error, UnicodeDecodeError) else error
         raise BadInput(
-            f"{path} is cut short or no latency table ({error}); nas latency import takes the tables of others"
+            f"{path} is cut short or no latency table ({said}); nas latency import takes the tables of others"
         ) from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
         raise BadInput(f"{path} is no latency table; nas latency import takes the tables of others")

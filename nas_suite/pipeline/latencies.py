@@ -264,12 +264,13 @@ def exported(table: str, out: Path) -> Path:
     """Writes a table to another file: whole as .json, or its latencies a row each as .csv."""
     found = opened(table)
     free(out)
+    if out.suffix not in (".json", ".csv"):
+        raise BadInput(f"{out} must end in .json, for the whole table, or in .csv, for its latencies a row each")
+    shelf.made(out.parent)
     if out.suffix == ".json":
         found.write(out)
-    elif out.suffix == ".csv":
-        write_atomic(out, rows(found).encode())
     else:
-        raise BadInput(f"{out} must end in .json, for the whole table, or in .csv, for its latencies a row each")
+        write_atomic(out, rows(found).encode())
     return out
 
 
