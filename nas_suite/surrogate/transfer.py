@@ -51,12 +51,15 @@ class Transfer(Model):
             self.kernel: DeepKernel = self.history.kernel
             self.fusion: Fusion = self.kernel.encoder.fusion
         self.known: dict[tuple[str, int], tuple[Sequence[Arch], Tensor]] = {}
+        self.beliefs: dict[Arch, Tensor] = {}  # of the networks that it was fitted to
         self.given: Posterior | None = None
 
     def fit(self, archs: Sequence[Arch], values: Float[np.ndarray, " a"]) -> None:
         turned = np.asarray(values, float) * self.scale
         self.check(turned)
         own = Standardiser.of(turned, CLIP)
+        if new := [arch for arch in archs if self.prior and arch not in self.beliefs]:
+            self.beliefs.update(zip(new, self.believed(new), strict=True))
         self.retune(self.kernel.encoder.fusion if self.history is not None else None)
         # what the history calls a large difference may be a small one here, and the other way round: evidence decides
         widths = {own.deviation, self.learned.standardiser.deviation} if self.prior or self.deep else {own.deviation}
@@ -155,6 +158,8 @@ class Transfer(Model):
     def believed(self, archs: Sequence[Arch]) -> Float[Tensor, " a"]:
         """What the history expects, in its standard deviations."""
         history = self.remembering
+        if not isinstance(archs, tuple) and all(arch in self.beliefs for arch in archs):
+            return torch.stack([self.beliefs[arch] for arch in archs])
         return self.remembered("prior", archs, lambda: history.expected(self.full(archs)))
 
     @property
