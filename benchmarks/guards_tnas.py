@@ -5,7 +5,8 @@
 FOLDER of --records holds MetaD2A's records, FILE is a table of NAS-Bench-201 as `nas bench import nb201` takes it. A history
 with all its accuracies exchanged at random is meta-trained on like any other, and the search with it is compared with a plain
 Gaussian process that begins at random: it should lose little. A history of 40 evaluations is answered by the fallback, a plain
-process that begins with the best of them, which should beat random search. Validation feedback, judged by test accuracies.
+process that begins with the best of them, which should beat random search: five of them, drawn at random. Validation feedback,
+judged by test accuracies.
 Everything is a run in a folder of --out; the same command goes on where it was stopped.
 """
 
@@ -16,6 +17,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from nas_suite import pipeline
@@ -28,7 +30,7 @@ from nas_suite.pipeline.meta import Asked, meta_train
 from nas_suite.run import RECORD, Run
 from nas_suite.tables import there
 
-SMALL = 40  # evaluations, too few to learn from
+SMALL, SAMPLES = 40, 5  # evaluations, too few to learn from; such histories
 
 
 def arguments() -> argparse.Namespace:
@@ -47,8 +49,8 @@ def shuffled(rows: list[Evaluation]) -> list[Evaluation]:
     return [replace(row, value=value) for row, value in zip(rows, values, strict=True)]
 
 
-def small(rows: list[Evaluation]) -> list[Evaluation]:
-    return rows[:SMALL]
+def small(rows: list[Evaluation], sample: int) -> list[Evaluation]:
+    return random.Random(sample).sample(rows, SMALL)
 
 
 def history(url: str, out: str, change: Callable[[list[Evaluation]], list[Evaluation]]) -> str:
@@ -95,7 +97,8 @@ def main() -> None:
             import_table("nb201", asked.nb201, partial=True)
         take("metad2a", str(asked.records), Wanted())
         whole = os.environ["NAS_HISTORY"]
-        cases = (("small", small, "random"), ("shuffled", shuffled, "gp-ei"))
+        drawn = ((f"small-{sample}", partial(small, sample=sample), "random") for sample in range(SAMPLES))
+        cases = (*drawn, ("shuffled", shuffled, "gp-ei"))
         for name, change, rival in cases:
             url = history(whole, str(asked.out / f"{name}.sqlite"), change)
             for dataset in ("cifar10", "cifar100"):

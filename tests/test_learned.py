@@ -12,6 +12,7 @@ from test_deep import SPACE, TINY, experience, learner
 from nas_suite.encoders.banks import Bank, coded
 from nas_suite.errors import BadInput
 from nas_suite.surrogate.deep import Build
+from nas_suite.surrogate.experience import Experience
 from nas_suite.surrogate.learned import MANY, WEIGHTS, Learned
 from nas_suite.surrogate.meta import MetaLearner, Schedule
 from nas_suite.surrogate.standard import Standardiser
@@ -207,6 +208,18 @@ def test_following_moves_xi_and_leaves_what_was_learned(learned: Learned) -> Non
     moved = [not torch.equal(p, q) for p, q in zip(here, there, strict=True)]
     assert any(moved) == (moving.process.kernel is not None and not torch.equal(still.rows(asked), moving.rows(asked)))
     assert all(torch.equal(p, q) for p, q in zip(before, learned.kernel.parameters(), strict=True))  # type: ignore[union-attr]
+
+
+def test_rows_that_are_alone_of_their_data_set_are_compared_with_each_other() -> None:
+    archs = tuple(sample(5))
+    of = [0, 1, 2, 3, 3]  # three data sets with one row each, one with two
+    told = Experience(
+        archs, ("a", "b", "c", "d"), np.arange(5), np.array(of), np.array([0.3, 0.5, 0.7, 0.2, 0.1]), np.zeros(5, bool)
+    )
+    spread = np.std([0.3, 0.5, 0.7])
+    assert told.scores() == pytest.approx([-0.2 / spread, 0.0, 0.2 / spread, 1.0, -1.0])
+    alike = replace(told, values=np.full(5, 0.5))
+    assert alike.scores().tolist() == [0.0] * 5
 
 
 def test_a_small_history_gives_a_plain_process_that_begins_with_the_best(tmp_path: Path) -> None:

@@ -123,13 +123,12 @@ class Experience:
         return list(dict.fromkeys(self.archs[at] for at in self.arch[order]))[:count]
 
     def scores(self) -> Float[np.ndarray, " a"]:
-        """How far each network is above its data sets' means, in their standard deviations; of data sets with one row alone
-        nothing is known, and such networks score 0."""
+        """How far each network is above the others of its data sets, in standard deviations. Data sets with one row alone have
+        no others: such rows are compared with each other."""
         totals, counts = np.zeros(len(self.archs)), np.zeros(len(self.archs))
-        for at in range(len(self.names)):
-            rows = np.flatnonzero(self.data == at)
-            spread = self.values[rows].std() if len(rows) else 0.0
-            if spread > 0:
+        alone = np.bincount(self.data, minlength=len(self.names)) == 1
+        for rows in (alone[self.data], *(self.data == at for at in np.flatnonzero(~alone))):
+            if rows.any() and (spread := self.values[rows].std()) > 0:
                 np.add.at(totals, self.arch[rows], (self.values[rows] - self.values[rows].mean()) / spread)
                 np.add.at(counts, self.arch[rows], 1)
         return totals / np.maximum(counts, 1)
