@@ -13,8 +13,8 @@ tfnas-cifar10-cpu, at a quarter of the resolution inside, but for what its name 
     fbnet             no second path, skips, rigid; fbnet-elastic the same with elastic widths
 
 A search is a run in a folder of --out that resumes from its checkpoint, its network is retrained from scratch as wide as it is
-in the supernet; what came of both is a line of results.jsonl. The same command goes on where it was stopped and prints the
-table at the end, of each figure the mean over seeds and its 95 % interval (Student's t).
+in the supernet (not with --retrain-epochs 0); what came of both is a line of results.jsonl. The same command goes on where it
+was stopped and prints the table at the end, of each figure the mean over seeds and its 95 % interval (Student's t).
 """
 
 import argparse
@@ -98,7 +98,8 @@ def plan_of(task: Task) -> Plan:
     epochs = given["epochs"] + (given["longer"] if task.kind == "single-longer" else 0)
     plan = plan.with_settings("method", {"epochs": epochs, "warmup_epochs": given["warmup"]})
     plan = plan.with_settings("data", {"path": given["data"], "limit": given["limit"]}).with_settings("space", {"small": False})
-    plan = plan.with_settings("retrain", {"epochs": given["retrain_epochs"], "batch_size": 64})
+    if given["retrain_epochs"]:
+        plan = plan.with_settings("retrain", {"epochs": given["retrain_epochs"], "batch_size": 64})
     for part, values in KINDS[task.kind].items():
         plan = plan.with_settings(part, values)
     return plan
@@ -138,11 +139,15 @@ def work(task: Task) -> dict[str, Any]:
         "off": abs(lines[-1]["latency"] / task.given["latency"] - 1), "latency": lines[-1]["latency"],
         "depths": [sum(len(stage.split("_")) for stage in line["network"].split("/") if stage) for line in lines],
     }  # fmt: skip
-    arch = setting.space.describe(found)
+    figures["arch"] = setting.space.describe(found)
+    return figures | {"retrained": retrained(task, setting, figures["arch"]) if task.given["retrain_epochs"] else math.nan}
+
+
+def retrained(task: Task, setting: Any, arch: str) -> float:
     learner = standalone(setting, arch)
-    after = begun(task.folder.with_name(f"{task.name}-retrained"), "retrain", settled(setting), task.given)
-    fit(learner, learner.batches(), learner.recipe.epochs, after, task.seed, epochs_apart=5)
-    return {**figures, "arch": arch, "retrained": learner.accuracy(setting.problem.val)}
+    run = begun(task.folder.with_name(f"{task.name}-retrained"), "retrain", settled(setting), task.given)
+    fit(learner, learner.batches(), learner.recipe.epochs, run, task.seed, epochs_apart=5)
+    return learner.accuracy(setting.problem.val)
 
 
 def random_paths(method: Any) -> float:
