@@ -194,14 +194,15 @@ def learner(asked: Asked, found: Gathered) -> MetaLearner | None:
 
 
 def estimate(asked: Asked, found: Gathered) -> float | None:
-    """Seconds that training takes on this machine, from one mini-batch; None where nothing is trained."""
+    """Seconds that training takes on this machine, from one mini-batch and one look at all rows; None where nothing is
+    trained."""
     if (trial := learner(asked, found)) is None:
         return None
     rows = next(trial.batches.epoch(0))
     started = time.perf_counter()
     trial.loss(rows, 0).backward()
     inner = trial.schedule.inner if trial.schedule.optimizer == "reptile" else 1
-    return (time.perf_counter() - started) * inner * trial.total
+    return (time.perf_counter() - started) * inner * trial.total + trial.ground_seconds()
 
 
 def gathered_by(run: Run) -> tuple[Asked, Gathered]:

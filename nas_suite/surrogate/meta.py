@@ -1,6 +1,7 @@
 """Meta-training: a deep kernel learned over a history by REPTILE or Adam, as one learner of the engine."""
 
 import copy
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -144,9 +145,23 @@ class MetaLearner(Learner):
     def ground(self) -> None:
         """Before anything is encoded, fits the kernels of one-hot networks and of data sets to the evidence of all rows, in
         blocks: what is learned after that is what those cannot say."""
-        if not (shallow := self.kernel.shallow):
-            return
-        process = Process(AdditiveKernel(*shallow), NOISE)
+        if self.kernel.shallow:
+            process, read, y, blocks = self.grounding()
+            process.fit(read, y, steps=GROUNDING, blocks=blocks)
+            self.kernel.joint.initialize(outputscale=FAINT)
+
+    def ground_seconds(self) -> float:
+        """What `ground` takes on this machine, from one look at the evidence."""
+        if not self.kernel.shallow:
+            return 0.0
+        process, read, y, blocks = self.grounding()
+        started = time.perf_counter()
+        process.loss(read, y, blocks=blocks).backward()
+        return (time.perf_counter() - started) * GROUNDING
+
+    def grounding(self) -> tuple[Process, Float[Tensor, "n r"], Float[Tensor, " n"], list[Int64[Tensor, " _"]]]:
+        """The process of the kernels that are fitted first, and what it is fitted to."""
+        process = Process(AdditiveKernel(*self.kernel.shallow), NOISE)
         process.likelihood, process.mean = self.kernel.process.likelihood, self.kernel.process.mean
         rows = thinned(self.rows, self.seed)
         order = np.random.PCG64(np.random.SeedSequence((self.seed, 31))).random_raw(len(rows)).argsort(kind="stable")
@@ -154,8 +169,7 @@ class MetaLearner(Learner):
         archs = [self.experience.archs[at] for at in self.experience.arch[rows]]
         nothing = torch.zeros(len(rows), self.kernel.width, dtype=torch.float64)
         read = self.kernel.beside(nothing, archs, self.told[self.experience.data[rows]])
-        process.fit(read, self.y[rows], steps=GROUNDING, blocks=blocks)
-        self.kernel.joint.initialize(outputscale=FAINT)
+        return process, read, self.y[rows], blocks
 
     def step(self, batch: Int64[np.ndarray, " b"], step: int) -> dict[str, float]:
         reptile = self.schedule.optimizer == "reptile"
