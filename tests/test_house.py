@@ -36,6 +36,7 @@ FLOORS = (
     ("methods", "spaces", "rivals"),
     ("importers",),
     ("pipeline", "catalogue"),
+    ("telling",),
     ("statistics", "report"),
     ("cli",),
 )

@@ -221,7 +221,7 @@ def test_what_comes_from_outside_is_escaped(tmp_path: Path) -> None:
 def test_a_supernet_alone_points_to_the_search(tmp_path: Path) -> None:
     run = supernet(tmp_path)
     read = Reader(render([run]))
-    assert f"nas search mixpath --run {run.name}" in read.text
+    assert f"nas search mixpath --run {run.path}" in read.text
     assert "Supernet training: 6 epochs" in read.text
     assert "The search" not in read.text
     assert "Load the network" not in read.text
@@ -235,7 +235,7 @@ def test_a_run_that_has_just_begun_is_reported(tmp_path: Path, kind: str) -> Non
     runs["retrain"] = lambda: retraining(tmp_path, first, arch, status="failed", error="training diverged")
     run = runs[kind]()
     read = Reader(render([run]))
-    assert f"nas runs resume {run.name}" in read.text
+    assert f"nas runs resume {run.path}" in read.text
     assert ("training diverged" in read.text) == (kind == "retrain")
 
 

@@ -134,7 +134,7 @@ def test_an_unfinished_comparison_says_how_far_it_is(kept: Path, tmp_path: Path)
     (run.path / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
     text = Reader(render([Run.open(run.path)])).text
     assert "Comparison: 5 searches" in text
-    assert "Searchers on the benchmark s4-digits; 5 of 12 searches done; to go on with it: nas runs resume same." in text
+    assert f"Searchers on the benchmark s4-digits; 5 of 12 searches done; to go on with it: nas runs resume {run.path}." in text
 
 
 def test_without_its_curves_the_tables_stand(kept: Path, tmp_path: Path) -> None:

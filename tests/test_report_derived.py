@@ -168,7 +168,7 @@ def test_an_unfinished_search_tells_how_far_it_is(run: Run, kept: int) -> None:
     (run.path / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
     text = Reader(render([Run.open(run.path)])).text
     assert f"{kept} epoch{'s'[: kept != 1]} so far, {max(0, kept - 1)} of them after the warm-up" in text
-    assert "nas runs resume found" in text
+    assert f"nas runs resume {run.path}" in text
     assert ("Operations by block" in text) == (kept > 1)
 
 

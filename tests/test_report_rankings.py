@@ -254,7 +254,7 @@ def test_a_supernet_belongs_to_the_story_of_its_ranking(supernet: Run) -> None:
         f"tau of {supernet.name} {e['tau']:.3f}".replace("-", "−").replace("mixpath_mixpath−s4_digits−1", supernet.name)
         in read.text
     )
-    assert f"nas search mixpath --run {supernet.name}" in read.text
+    assert f"nas search mixpath --run {supernet.path}" in read.text
     assert "Training the supernet" in read.text
     assert re.search(rf"{supernet.name} orders them with tau \S+; (params|macs), the best baseline, with 0\.\d+\.", read.text)
     assert re.search(r"The difference of \S+ \(\S+ … \S+\) is (in|out)side the noise\.", read.text)
@@ -278,7 +278,7 @@ def test_seeds_are_told_one_by_one(supernet: Run, tmp_path: Path) -> None:
     for seed in e["seeds"]:
         assert f"{seed['tau']:.3f} ({seed['run']})" in text.replace("−", "-")
     assert f"sd {e['seeds_sd']:.3f}" in text
-    assert f"nas search mixpath --run {supernet.name}" in text
+    assert f"nas search mixpath --run {supernet.path}" in text
     assert f"supernets {supernet.name}, {other.name}" in text
 
 
@@ -402,7 +402,7 @@ def test_an_unfinished_ranking_names_the_command_that_goes_on(tmp_path: Path, li
     run = Run.create(tmp_path / "rank_toy-1", record("rank", "mixpath-s4", 5, "interrupted", **about, protocol_hash="0" * 12))
     run.extend(SCORES, [{"source": "a", "arch": "3" * at, "score": 0.5, "seconds": 0.25} for at in range(1, 1 + lines)])
     text = Reader(render([run])).text
-    assert text.count("nas runs resume rank_toy-1") == 3
+    assert text.count(f"nas runs resume {run.path}") == 3
     assert f"Ranking: {'3 scores' if lines else 'no score found yet'}" in text
     assert f"Networks of the benchmark toy; not finished, {lines} scores written down" in text
     assert ("3 scores found, 0.25 s each" if lines else "nothing finished yet") in text
@@ -492,10 +492,10 @@ def test_a_benchmark_whose_trainings_all_failed_has_no_network_to_show(tmp_path:
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_an_unfinished_benchmark_says_how_far_it_is(tmp_path: Path, rows: int) -> None:
-    html = render([making(tmp_path, rows, "interrupted")])
-    read = Reader(html)
+    run = making(tmp_path, rows, "interrupted")
+    read = Reader(render([run]))
     assert f"{rows} of 8 trainings done" in read.text
-    assert read.text.count("nas runs resume table_mine-1") == 3
+    assert read.text.count(f"nas runs resume {run.path}") == 3
     assert len(read.charts) == (1 if rows else 0)
     assert ("2 networks trained for the benchmark mine" if rows else "Benchmark: no training done yet") in read.text
     assert "percentage points at the median" not in read.text

@@ -15,7 +15,6 @@ from command import forked, nas
 from test_meta import fill, learned
 
 from nas_suite import pipeline
-from nas_suite.cli.learning import again
 from nas_suite.encoders.joint import PRESETS, Preset, preset
 from nas_suite.engine import Progress
 from nas_suite.errors import BadInput, Interrupted
@@ -25,6 +24,7 @@ from nas_suite.pipeline.tuning import SIZES, outcome, preset_of, tune
 from nas_suite.run import TRIALS, Run
 from nas_suite.surrogate.deep import Build
 from nas_suite.surrogate.meta import MetaLearner, Schedule
+from nas_suite.telling import again
 from nas_suite.tuning import DEPTH, FIRST, HIDDEN, SAID, WIDTH, Study, Tried, tried
 
 EPOCHS = 9

@@ -10,8 +10,9 @@ from nas_suite.cli.bench import complete_bench, offered
 from nas_suite.cli.common import Json, Out, complete_run, example, starting
 from nas_suite.cli.comparisons import of_comparison
 from nas_suite.cli.progress import watching
-from nas_suite.cli.summary import brief, following
+from nas_suite.cli.summary import brief
 from nas_suite.errors import BadInput
+from nas_suite.telling import following
 
 EXAMPLES = example(
     "nas compare random evolution --bench s4-digits --budget 20",

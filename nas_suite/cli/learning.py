@@ -1,6 +1,6 @@
-"""What commands that learn from a history share: their options, and the words that ask the same of another command."""
+"""What commands that learn from a history share: their options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,7 +8,6 @@ import typer
 
 from nas_suite.cli.common import complete_data, complete_space
 from nas_suite.errors import BadInput, suggest
-from nas_suite.run import quoted
 from nas_suite.words import plural
 
 if TYPE_CHECKING:
@@ -64,24 +63,6 @@ def asking(
     return Asked(
         space, history, recipe, "", fidelity, metric, "val", tuple(without or ()), features, preset, build, schedule, seed
     )
-
-
-def again(asked: Mapping[str, Any]) -> str:
-    """The options, each with a space before it, that ask what a record says, where that is not what they are anyway."""
-    from nas_suite.pipeline.meta import Asked
-
-    usual, said = Asked(), Asked.from_record(dict(asked))
-    same = usual.schedule if said.schedule.optimizer == "reptile" else replace(usual.schedule, optimizer="adam")
-    pairs: list[tuple[str, Any, Any]] = [
-        *((name, getattr(said, name), getattr(usual, name)) for name in ("space", "history", "recipe", "metric", "fidelity")),
-        *(("without", name, "") for name in said.without),
-        ("features", said.features, usual.features), ("encoding", said.build.encoding, usual.build.encoding),
-        ("meta-optimizer", said.schedule.optimizer, usual.schedule.optimizer),
-        ("epochs", said.schedule.epochs, usual.schedule.epochs), ("lr", said.schedule.rate, same.rate),
-        ("floor", said.schedule.floor, usual.schedule.floor), ("seed", said.seed, usual.seed),
-    ]  # fmt: skip
-    words = [f" --{name} {quoted(str(value))}" for name, value, default in pairs if value != default]
-    return "".join([*words, *([] if said.build.datasets else [" --no-datasets"])])
 
 
 def spoken(seconds: float) -> str:

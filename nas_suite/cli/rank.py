@@ -9,9 +9,10 @@ from nas_suite.cli.bench import complete_bench, offered
 from nas_suite.cli.common import Json, Out, complete_run, example, starting
 from nas_suite.cli.progress import watching
 from nas_suite.cli.rankings import of_ranking
-from nas_suite.cli.summary import brief, following
+from nas_suite.cli.summary import brief
 from nas_suite.errors import BadInput
 from nas_suite.run import run_at
+from nas_suite.telling import following
 
 EXAMPLES = example(
     "nas rank --bench s4-digits",

@@ -9,9 +9,10 @@ from nas_suite.cli.answer import answer, facts, note
 from nas_suite.cli.common import Commands, Json, RunName, agreed, complete_run, example
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.progress import watching
-from nas_suite.cli.summary import brief, figure, following, summary
+from nas_suite.cli.summary import brief, figure, summary
 from nas_suite.errors import BadInput
 from nas_suite.run import Run, all_runs, doomed, handle, run_at, runs_root, unreadable_runs
+from nas_suite.telling import following
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Runs: list them, look into one, go on with one, remove some.")
 UNREADABLE = "unreadable"

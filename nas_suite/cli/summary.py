@@ -1,4 +1,4 @@
-"""What a run comes to: as plain values, as text, and the command that follows it."""
+"""What a run comes to: as plain values and as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 from nas_suite.cli.answer import facts, percent, short
 from nas_suite.cli.comparisons import of_comparison
 from nas_suite.cli.layout import Prose, Table
-from nas_suite.cli.learning import again
 from nas_suite.cli.rankings import of_ranking
 from nas_suite.cli.tunings import of_tuning
-from nas_suite.run import JOBS, ROWS, TRIALS, Run, handle
+from nas_suite.run import JOBS, ROWS, TRIALS, Run
 from nas_suite.words import plural
 
 Parts = list[Table | str]
@@ -233,30 +232,3 @@ SUMMARIES = {
     "table": of_table,
     "compare": of_comparison,
 }
-
-
-def following(run: Run) -> str:
-    """The command that comes after a run."""
-    name, kind = handle(run), run.record["kind"]
-    if run.record["status"] != "done":
-        return f"nas runs resume {name}"
-    if kind == "table":
-        return after_table(run)
-    if kind == "meta":
-        return f"nas search tnas --data cifar10 --checkpoint {name}"
-    if kind == "tune":
-        return f"nas meta-train {run.record['plan']['method']} --preset {name}{again(run.record['asked'])}"
-    if kind == "supernet":
-        return f"nas search {run.record['plan']['method']} --run {name}"
-    if kind in ("bilevel", "direct"):
-        return f"nas retrain {name}"
-    return f"nas retrain {name} --knee" if kind == "search" else f"nas report {name}"
-
-
-def after_table(run: Run) -> str:
-    """What can be done with a table that was made, or the command that writes it again where it was removed."""
-    from nas_suite import tables
-    from nas_suite.pipeline import benches
-
-    path = tables.there().get(run.record["bench"])
-    return f"nas runs resume {handle(run)}" if path is None else benches.following(tables.Table.open(path))[1]

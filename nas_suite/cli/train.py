@@ -29,9 +29,10 @@ from nas_suite.cli.common import (
     setting,
 )
 from nas_suite.cli.progress import watching
-from nas_suite.cli.summary import accuracies, brief, following, summary
+from nas_suite.cli.summary import accuracies, brief, summary
 from nas_suite.errors import BadInput
 from nas_suite.run import Run, handle, run_at
+from nas_suite.telling import following
 
 WORK = "Train and search"
 app = typer.Typer()

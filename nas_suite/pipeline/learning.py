@@ -31,22 +31,29 @@ def checkpoints(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def loaded(names: Sequence[str], folders: Mapping[str, str], space_name: str, space: Tabled) -> dict[str, "Learned"]:
+def folders(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """By searcher, the checkpoint that it goes by; none of those that have none. BadInput where one cannot do without."""
+    from nas_suite.rivals import LEARNED
+
+    found = {}
+    for name in (name for name in names if name in LEARNED):
+        if folder := given.get(name, "" if name in OWN else given.get(ALL, "")):
+            found[name] = folder
+        elif name in OWN:
+            raise BadInput(
+                f"{name} has learned otherwise: give --checkpoint {name}=CKPT, made by `nas meta-train tnas {OWN[name]}`"
+            )
+    return found
+
+
+def loaded(names: Sequence[str], given: Mapping[str, str], space_name: str, space: Tabled) -> dict[str, "Learned"]:
     """By searcher, what those have learned that have a checkpoint. BadInput where one is of another space, or has what its
     searcher is to do without."""
-    from nas_suite.rivals import LEARNED
     from nas_suite.surrogate.learned import Learned
 
     read: dict[str, Learned] = {}
     found = {}
-    for name in (name for name in names if name in LEARNED):
-        folder = folders.get(name, "" if name in OWN else folders.get(ALL, ""))
-        if not folder:
-            if name in OWN:
-                raise BadInput(
-                    f"{name} has learned otherwise: give --checkpoint {name}=CKPT, made by `nas meta-train tnas {OWN[name]}`"
-                )
-            continue
+    for name, folder in folders(names, given).items():
         if folder not in read:
             read[folder] = Learned.load(Path(folder), space_name, space.inner)
         found[name] = fitting(name, read[folder], folder)

@@ -12,7 +12,7 @@ from nas_suite.report.ranked import metric
 from nas_suite.report.story import entries
 from nas_suite.report.tables import Table
 from nas_suite.report.words import Number, percent, points
-from nas_suite.run import Run, quoted
+from nas_suite.run import Run, handle
 from nas_suite.words import plural
 
 
@@ -92,7 +92,7 @@ def lede(found: Compared) -> str:
     if not r:
         asked = run.record
         done, every = len(entries(run)), len(asked["searchers"]) * asked["seeds"]
-        how = "still at work" if run.state == "running" else f"to go on with it: nas runs resume {quoted(run.name)}"
+        how = "still at work" if run.state == "running" else f"to go on with it: nas runs resume {handle(run)}"
         return f"Searchers on the benchmark {asked['bench']}; {done} of {plural(every, 'search', 'searches')} done; {how}."
     effort = f"{plural(len(found.contenders), 'searcher')}, {plural(r['seeds'], 'seed')} each, {r['budget']:,} evaluations"
     kind, more = ("spellings", ", each a candidate as published") if r["spellings"] else ("distinct networks", "")

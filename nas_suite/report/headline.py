@@ -12,14 +12,16 @@ from nas_suite.plan import FIT, Plan, compose, recipes
 from nas_suite.registry import defaults
 from nas_suite.report.compared import Compared, Contender, soon
 from nas_suite.report.drawing import caption, drawing
+from nas_suite.report.learnt import Learnt, covered, nlpd
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Judged, Ranked
 from nas_suite.report.sought import Sought, seeds, spread
 from nas_suite.report.story import Network, Search, Story, entries, space_of
 from nas_suite.report.tables import DID, LOGGED, TITLES, plain
 from nas_suite.report.words import count, listed, many, percent, points, said, signed, three, whole
-from nas_suite.run import Run, quoted
+from nas_suite.run import Run, handle, quoted
 from nas_suite.space import SupernetSpace
+from nas_suite.telling import following
 from nas_suite.words import plural
 
 COSTS = {"macs": "multiply-adds", "params": "parameters"}
@@ -78,6 +80,8 @@ def headline(
         return of_derived(over(last), last, last.record["result"])
     if benches and benches[-1].run is last and benches[-1].networks:
         return of_bench(benches[-1])
+    if last.record["kind"] == "meta" and "result" in last.record:
+        return of_meta(over(last), Learnt(last))
     return of_run(over(last), last)
 
 
@@ -141,7 +145,7 @@ def of_search(over: str, search: Search) -> Headline:
     values = [Tile(search.title(n), said(n, v)) for n in search.objectives if (v := search.value(arch, n)) is not None]
     known = {tile.name for tile in values}
     figures = [*values, *(tile for tile in tiles(network) if tile.name not in known)]
-    command = f"nas retrain {quoted(search.run.name)}" + (" --knee" if "knee" in words else "")
+    command = f"nas retrain {handle(search.run)}" + (" --knee" if "knee" in words else "")
     return Headline(over, title, lede, figures, picture(network), arch, command)
 
 
@@ -159,9 +163,9 @@ def of_ranking(ranked: Ranked, told: Story) -> Headline:
     figures.append(Tile("networks", whole(r["n"]), f"{r['distinct']:,} distinct, of {r['of']:,} in the benchmark"))
     title = f"No estimator orders the {where}" if lead is None else f"Tau {three(lead.tau)} on {where}"
     names = lead.runs if lead else []
-    search = [f"nas search {r.record['plan']['method']} --run {quoted(r.name)}" for r in told.of("supernet") if r.name in names]
-    following = search[0] if search else training(ranked.run)
-    return Headline(over(ranked.run), title, verdict(ranked, lead, base), figures, following=following)
+    search = [f"nas search {r.record['plan']['method']} --run {handle(r)}" for r in told.of("supernet") if r.name in names]
+    command = search[0] if search else training(ranked.run)
+    return Headline(over(ranked.run), title, verdict(ranked, lead, base), figures, following=command)
 
 
 def training(run: Run) -> str:
@@ -242,9 +246,9 @@ def of_bench(made: Made) -> Headline:
         Tile("worst", percent(worst.mean), f"mean validation accuracy of {worst.arch}"),
         Tile("trainings", f"{len(made.rows):,} of {made.asked:,}", f"{len(made.failed):,} failed"),
     ]
-    following = f"nas rank --bench {quoted(made.bench)}" if done else f"nas runs resume {quoted(made.run.name)}"
+    command = f"nas rank --bench {quoted(made.bench)}" if done else following(made.run)
     shown = picture(Network(best.arch, made.run))
-    return Headline(over(made.run), title, "Shown is the best of them.", tiles, shown, best.arch, following)
+    return Headline(over(made.run), title, "Shown is the best of them.", tiles, shown, best.arch, command)
 
 
 def of_derived(over: str, run: Run, result: Mapping[str, Any]) -> Headline:
@@ -259,7 +263,7 @@ def of_derived(over: str, run: Run, result: Mapping[str, Any]) -> Headline:
         Tile("multiply-adds", count(result["macs"]), ""),
     ]
     shown = picture(Network(result["arch"], run))
-    return Headline(over, title, "", tiles, shown, result["arch"], f"nas retrain {quoted(run.name)}")
+    return Headline(over, title, "", tiles, shown, result["arch"], following(run))
 
 
 def of_direct(over: str, found: Sought) -> Headline:
@@ -270,10 +274,9 @@ def of_direct(over: str, found: Sought) -> Headline:
     amount = Tile(
         "networks", f"{len(found.trials):,}", f"{len(found.failed):,} failed, {len(found.recalled):,} from the history"
     )
-    command = f"nas {'retrain' if found.result else 'runs resume'} {quoted(found.run.name)}"
     if test is None:
         title = f"{percent(found.best[-1])} of the validation images right, the best of {plural(len(found.trials), 'network')}"
-        return Headline(over, title, "", [best, *costs, amount], picture(network), found.arch, command)
+        return Headline(over, title, "", [best, *costs, amount], picture(network), found.arch, following(found.run))
     title = f"{percent(test['mean'])} of the test images right"
     title += f", with {count(network.costs['macs'])} multiply-adds" if "macs" in network.costs else ""
     mean = {"mean": found.result["val_accuracy"], "sd": found.result["val_sd"]}
@@ -283,7 +286,20 @@ def of_direct(over: str, found: Sought) -> Headline:
     ]
     lede = "The winner of the finalists; what the weights in the run’s folder alone reach is "
     lede += f"{percent(test['of_network'])}."
-    return Headline(over, title, lede, [*figures, *costs, best, amount], picture(network), found.arch, command)
+    return Headline(over, title, lede, [*figures, *costs, best, amount], picture(network), found.arch, following(found.run))
+
+
+def of_meta(over: str, found: Learnt) -> Headline:
+    """Of a meta-training: how well data sets that it has not seen are predicted."""
+    history = found.run.record["history"]
+    amount = Tile("evaluations", whole(history["rows"]), f"on {plural(history['datasets'], 'data set')}")
+    if found.plain:
+        return Headline(over, "Too small a history for a deep kernel", "", [amount], following=following(found.run))
+    figures = [Tile("Pearson", three(found.figure(f"{key}_pearson")), name) for key, name in found.where.items()]
+    figures.append(Tile("NLPD", nlpd(found.figure("val_nlpd")), "held-out data sets"))
+    figures.append(Tile("within 90 % intervals", covered(found.figure("val_covered")), "held-out data sets"))
+    title = f"Pearson {three(found.figure('val_pearson'))} on data sets that it has not seen"
+    return Headline(over, title, "", [*figures, amount], following=following(found.run))
 
 
 def of_run(over: str, run: Run) -> Headline:
@@ -292,12 +308,8 @@ def of_run(over: str, run: Run) -> Headline:
     title = f"{TITLES[kind].capitalize()}: {so_far(run)}"
     known = [name for name in ("loss", "accuracy", "val_accuracy") if log and name in log[-1]]
     figures = [Tile(LOGGED[name][0], LOGGED[name][1](log[-1][name]), "last epoch") for name in known]
-    following = f"nas runs resume {quoted(run.name)}"
-    if run.record["status"] == "done":
-        following = "" if kind in BY_NO_METHOD else f"nas search {run.record['plan']['method']} --run {quoted(run.name)}"
-    if kind == "tune" and run.record["status"] == "done":
-        following = f"nas meta-train {run.record['plan']['method']} --preset {quoted(run.name)}"
-    return Headline(over, title, "", figures, following=following)
+    command = "" if run.record["status"] == "done" and kind in BY_NO_METHOD else following(run)
+    return Headline(over, title, "", figures, following=command)
 
 
 def so_far(run: Run) -> str:

@@ -10,7 +10,7 @@ from nas_suite.report.figures import broken
 from nas_suite.report.story import entries
 from nas_suite.report.tables import ArchRow, Archs
 from nas_suite.report.words import Number, percent, points, seconds
-from nas_suite.run import Run, quoted
+from nas_suite.run import Run, handle
 from nas_suite.words import plural
 
 DRAWN = 2000  # networks that are drawn
@@ -68,7 +68,7 @@ def lede(made: Made) -> str:
         why = made.failed[0].get("error", "no reason given")
         said.append(f"{plural(len(made.failed), 'training')} failed ({why}).")
     if made.run.state not in ("running", "done"):
-        said.append(f"To go on with it: nas runs resume {quoted(made.run.name)}.")
+        said.append(f"To go on with it: nas runs resume {handle(made.run)}.")
     if made.networks:
         best, worst = made.networks[0], made.networks[-1]
         said.append(

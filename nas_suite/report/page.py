@@ -10,6 +10,7 @@ from nas_suite.report import (
     derived,
     derived_figures,
     figures,
+    learnt,
     made,
     ranked,
     ranked_figures,
@@ -22,12 +23,13 @@ from nas_suite.report.compared import Compared
 from nas_suite.report.derived import Derived
 from nas_suite.report.grids import Grid, course, grids
 from nas_suite.report.headline import Headline, Picture, headline, picture
+from nas_suite.report.learnt import Learnt
 from nas_suite.report.made import Made
 from nas_suite.report.ranked import Ranked
 from nas_suite.report.sought import Sought
 from nas_suite.report.story import Network, Search, Story, networks, spent
 from nas_suite.report.words import count, listed, objective, seconds, size
-from nas_suite.run import Run, quoted
+from nas_suite.run import Run, handle
 from nas_suite.words import plural
 
 
@@ -87,6 +89,7 @@ def page(told: Story) -> Page:
     contests = [Compared(run) for run in told.of("compare")]
     bilevel = [Derived(run) for run in told.of("bilevel")]
     directly = [Sought(run) for run in told.of("direct")]
+    metas = [Learnt(run) for run in told.of("meta")]
     trained = networks(told)
     done = [network for network in trained if network.result]
     return Page(
@@ -101,6 +104,7 @@ def page(told: Story) -> Page:
             *(contested(found, len(contests)) for found in contests),
             *random_networks(told),
             *map(benchmark, benches),
+            *(learned(found, len(metas)) for found in metas),
             *map(sizes, told.of("tune")),
             *training(told),
         ],
@@ -121,7 +125,7 @@ def notices(told: Story, searches: Sequence[Search]) -> list[Notice]:
             found.append(Notice(f"{run.name} is still at work; this is what it has written so far."))
         elif state != "done":
             reason = f": {run.record['error']}" if run.record.get("error") else ""
-            found.append(Notice(f"{run.name}: {state}{reason}. To go on with it:", f"nas runs resume {quoted(run.name)}"))
+            found.append(Notice(f"{run.name}: {state}{reason}. To go on with it:", f"nas runs resume {handle(run)}"))
     for search in searches:
         if search.failed:
             reason = search.failed[0].get("error", "no reason given")
@@ -220,6 +224,18 @@ def contested(found: Compared, of: int) -> Section:
 
 def benchmark(found: Made) -> Section:
     return Section(f"The benchmark {found.bench}", made.lede(found), made.charts(found), archs=made.best(found))
+
+
+def learned(found: Learnt, of: int) -> Section:
+    return Section(
+        "What was learned" + (f" by {found.run.name}" if of > 1 else ""),
+        learnt.lede(found),
+        learnt.charts(found),
+        open=tables.existing([learnt.figures(found)]),
+        reading=learnt.reading(),
+        remarks=learnt.remarks(found),
+        numbers=tables.existing([learnt.epochs(found)]),
+    )
 
 
 def sizes(run: Run) -> Section:

@@ -11,7 +11,7 @@ from nas_suite.pipeline.ranking import NETWORKS, SCORES
 from nas_suite.report.chart import PALETTE
 from nas_suite.report.tables import Table
 from nas_suite.report.words import Number, percent, points, seconds, signed, three
-from nas_suite.run import Run, quoted
+from nas_suite.run import Run, handle
 from nas_suite.words import plural
 
 ACCURACY = re.compile(r"(?P<data>.+)/(?P<split>train|val|test)@(?P<epochs>\d+)")
@@ -141,7 +141,7 @@ def lede(ranked: Ranked) -> str:
     r, run = ranked.result, ranked.run
     if not r:
         written = plural(len(run.lines(SCORES)), "score")
-        how = "still at work" if run.state == "running" else f"to go on with it: nas runs resume {quoted(run.name)}"
+        how = "still at work" if run.state == "running" else f"to go on with it: nas runs resume {handle(run)}"
         return f"Networks of the benchmark {run.record['bench']}; not finished, {written} written down; {how}."
     whole = f"all {plural(r['n'], 'network')}" if r["n"] == r["of"] else f"{r['n']:,} of the {plural(r['of'], 'network')}"
     of = f"of the benchmark {r['bench']} (space {r['space']}; {r['distinct']:,} of them distinct)"

@@ -48,7 +48,7 @@ def story(runs: Iterable[Run]) -> Story:
     """
     found: dict[str, Run] = {}
     lost: dict[str, None] = {}
-    waiting = list(runs)
+    waiting = [Run(run.path.absolute(), run.record) for run in runs]  # for a page is read in any folder
     while waiting:
         run = waiting.pop(0)
         if place(str(run.path)) in found:

@@ -170,7 +170,7 @@ def did(run: Run) -> str:
     if kind == "rank" and (result := run.record.get("result")):
         return f"{plural(result['n'], 'network')} ranked by {plural(len(result['estimators']), 'estimator')}"
     if not lines:
-        return "nothing finished yet"
+        return "nothing to be trained" if kind == "meta" and run.record["status"] == "done" else "nothing finished yet"
     each = median(line.get("seconds") or 0.0 for line in lines)
     thing, deed, *things = DID.get(kind, ("epoch", "trained"))
     return f"{plural(len(lines), thing, *things)} {deed}, {seconds(each)} each"
@@ -231,12 +231,23 @@ def of_comparison(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name.replace("_", " "): record[name] for name in names if record.get(name) not in (None, [])}
 
 
+def of_learning(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What was learned from and how, of a meta-training or a tuning."""
+    names = ("history", "recipe", "settings", "fidelity", "metric", "split", "without", "features")
+    asked, build = record["asked"], record["asked"].get("build", {})
+    about = {name: asked[name] for name in names if asked.get(name)}
+    about |= {"preset": asked["preset"]} if record["kind"] == "meta" else {}  # of a tuning, that is what is looked for
+    return about | {name: build[name] for name in ("encoding", "datasets") if name in build}
+
+
 ASKED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "search": of_search,
     "direct": of_direct,
     "rank": of_ranking,
     "table": of_table,
     "compare": of_comparison,
+    "meta": of_learning,
+    "tune": of_learning,
 }
 """What the record of a run says of a kind's own settings."""
 
