@@ -61,7 +61,7 @@ def again(asked: Mapping[str, Any]) -> str:
 def beginning(record: Mapping[str, Any]) -> str:
     """Which networks all searches of a comparison's seed begin with, in words; nothing where each begins with its own."""
     if record["init"]:
-        return "which were given"
+        return "given by --init"
     if not record["same_init"]:
         return ""
     learned = list(learning(record))
@@ -76,3 +76,8 @@ def learning(record: Mapping[str, Any]) -> dict[str, str]:
     from nas_suite.pipeline.learning import folders
 
     return folders(record["searchers"], given)
+
+
+def spelt(checkpoints: Mapping[str, str]) -> list[str]:
+    """The checkpoints of a comparison as its command takes them: CKPT, or SEARCHER=CKPT."""
+    return [f"{name}={folder}" if name else folder for name, folder in checkpoints.items()]

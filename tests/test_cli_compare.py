@@ -126,7 +126,7 @@ def test_text_says_what_was_compared_and_how() -> None:
     said = nas(*FEW, "--same-init").out
     assert re.search(r"candidates +34 distinct networks, each by its canonical spelling\n", said)
     assert re.search(r"judged by +digits/test@25; the searchers are told digits/val@25\n", said)
-    assert re.search(r"begin +one random design of 5 a seed, for all searchers\n", said)
+    assert re.search(r"begin +all searchers of a seed with the same 5 networks, drawn at random\n", said)
     assert re.search(r"effort +12 evaluations, 3 seeds\n", said)
     assert re.search(r"regret after +5 +10 +12 +optimum +s\n", said)
     assert re.search(r"95 % interval +5 +10 +12\n", said)

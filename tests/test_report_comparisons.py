@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import nas
@@ -44,7 +45,7 @@ def test_a_comparison_leads_with_the_searcher_that_comes_closest(kept: Path) -> 
     read = Reader(render([run]))
     best, other = found.order
     assert best.last["mean"] <= other.last["mean"]
-    assert f"{best.name} comes closest to the optimum of s4-digits, on digits" in read.text
+    assert f"{best.name} and {other.name} come closest to the optimum of s4-digits, on digits" in read.text  # all is searched
     assert "2 searchers compared over 6 seeds." in read.text
     assert f"{best.name} {100 * best.last['mean']:.2f} regret in points after 34 evaluations" in read.text
     assert "2 searchers, 6 seeds each, 34 evaluations of the 34 distinct networks in the benchmark s4-digits" in read.text
@@ -52,6 +53,64 @@ def test_a_comparison_leads_with_the_searcher_that_comes_closest(kept: Path) -> 
     floor = f"the best by what they are told has a regret of {100 * result['floor']:.2f}"
     assert f"The optimum has {100 * result['optimum']['value']:.2f} %; {floor}." in read.text
     assert "All searchers of a seed begin with the same 5 networks, drawn at random." in read.text
+
+
+def told(run: Run, regrets: dict[str, float], **record: Any) -> Run:
+    """A comparison that ended with these mean regrets, whose intervals reach 0.1 points to either side."""
+    result = run.record["result"]
+    first = result["searchers"][0]
+    searchers = [
+        {**first, "name": name, "regret": {**first["regret"], "34": {"mean": mean, "low": mean - 0.001, "high": mean + 0.001}}}
+        for name, mean in regrets.items()
+    ]
+    return run.update(result={**result, "searchers": searchers}, searchers=list(regrets), **record)
+
+
+def test_searchers_that_tie_are_all_named(kept: Path, tmp_path: Path) -> None:
+    run = told(copied(kept, "same", tmp_path), {"random": 0.01, "evolution": 0.01 + 1e-14, "gp-ei": 0.01, "bananas": 0.02})
+    text = Reader(render([run])).text
+    assert "random, evolution and gp-ei come closest to the optimum of s4-digits, on digits" in text
+    assert "They tie at 1.00; the 95 % intervals of their regrets are apart from that of bananas." in text
+    text = Reader(render([told(run, {"random": 0.01, "evolution": 0.01, "bananas": 0.011})])).text
+    assert "the 95 % intervals of their regrets are not apart from that of bananas." in text
+    text = Reader(render([told(run, {"random": 0.01, "evolution": 0.01})])).text
+    assert "random and evolution come closest" in text
+    assert "All have a mean regret of 1.00." in text
+    text = Reader(render([told(run, {"random": 0.01, "evolution": 0.01 + 1e-9})])).text
+    assert "random comes closest" in text
+    assert "The 95 % interval of its regret is not apart from that of evolution." in text
+
+
+@pytest.mark.parametrize(
+    ("searchers", "checkpoints", "init", "which"),
+    [
+        ("tnas gp-ei", {"": "/ck"}, [], "the best by what tnas has learned"),
+        ("gp-ei metad2a tnas", {"metad2a": "/ck", "": "/other"}, [], "the best by what tnas has learned"),
+        ("gp-ei metad2a tnas", {"metad2a": "/ck"}, [], "the best by what metad2a has learned"),
+        ("gp-ei random", {"": "/ck"}, [], "drawn at random"),
+        ("tnas gp-ei", {}, [], "drawn at random"),
+        ("tnas gp-ei", {"": "/ck"}, ["3"], "given by --init"),
+    ],
+)
+def test_the_common_design_is_called_what_it_is(
+    kept: Path, tmp_path: Path, searchers: str, checkpoints: dict[str, str], init: list[str], which: str
+) -> None:
+    """As `contest.Arena.design` has it; the page and the command line say the same."""
+    run = copied(kept, "same", tmp_path)
+    run = told(run, dict.fromkeys(searchers.split(), 0.01), checkpoints=checkpoints, init=init)
+    said = f"the same 5 networks, {which}"
+    text = Reader(render([run])).text
+    assert f"All searchers of a seed begin with {said}." in text
+    shown = nas("runs", "show", run.path)
+    assert f"all searchers of a seed with {said}\n" in shown.out
+    for name, folder in checkpoints.items():
+        spelt = f"{name}={folder}" if name else folder
+        assert spelt in text
+        assert spelt in shown.out
+    if searchers == "gp-ei metad2a tnas" and len(checkpoints) == 2:
+        assert "What metad2a learned before is in /ck. What tnas learned before is in /other." in text
+    if searchers == "gp-ei random":
+        assert "learned before" not in text
 
 
 def test_the_published_protocol_is_called_so(kept: Path) -> None:

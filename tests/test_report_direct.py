@@ -1,8 +1,12 @@
 """The report of a search by trainings: its course, its failures, its finalists, and the one look at the test images."""
 
+import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from command import nas
 from test_direct import few, search
 
 from nas_suite import pipeline, report
@@ -13,7 +17,7 @@ from nas_suite.report.page import page
 from nas_suite.report.sought import Sought
 from nas_suite.report.story import story
 from nas_suite.report.words import percent
-from nas_suite.run import ROWS, Run
+from nas_suite.run import ROWS, Run, run_at
 
 
 @pytest.fixture
@@ -68,6 +72,27 @@ def test_what_is_not_done_yet_is_told_so_far(run: Run) -> None:
     (run.path / "trials.jsonl").unlink()
     assert page(story([broken])).headline.title == "Search by training: no training done yet"
     assert Sought(broken).arch == ""
+
+
+def test_the_checkpoint_that_a_search_began_with_is_named(run: Run, tmp_path: Path) -> None:
+    assert "learned before" not in report.render([run])
+    assert not re.search(r"^checkpoint ", nas("runs", "show", run.name).out, re.M)
+    named = run.update(checkpoint=str(tmp_path / "ckpt"), beginning="surrogate")
+    (section,) = (s for s in page(story([named])).sections if s.title == "The search by training")
+    assert "were chosen of what the learned surrogate believes." in section.lede
+    assert f"What the surrogate had learned before is in {tmp_path / 'ckpt'}." in section.lede
+    assert re.search(rf"checkpoint +{tmp_path / 'ckpt'}\n", nas("runs", "show", run.name).out)
+    assert nas("runs", "show", run.name, "--json").data["checkpoint"] == str(tmp_path / "ckpt")
+
+
+def test_the_next_command_of_a_run_elsewhere_finds_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever folder it is given in."""
+    shutil.copytree(run.path, tmp_path / "a b")
+    monkeypatch.chdir(tmp_path)
+    command = page(story([run_at("a b")])).headline.following
+    assert command == f"nas retrain '{tmp_path}/a b'"
+    monkeypatch.chdir("/")
+    assert run_at(shlex.split(command)[-1]).record == run.record
 
 
 def test_a_retraining_of_the_winner_knows_its_search(run: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from nas_suite.cli.answer import facts
 from nas_suite.cli.layout import Prose, Table
 from nas_suite.run import Run
+from nas_suite.telling import beginning, spelt
 from nas_suite.words import plural
 
 
@@ -14,7 +15,7 @@ def of_comparison(run: Run) -> tuple[dict[str, Any], list[Table | str]]:
     result = run.record.get("result")
     if result is None:
         return {"bench": run.record["bench"]}, [facts({"benchmark": run.record["bench"]})]
-    parts: list[Table | str] = [facts(heads(result)), "", table(result), "", legend(result)]
+    parts: list[Table | str] = [facts(heads(result, run.record)), "", table(result), "", legend(result)]
     if any(s["seeds"] > 1 for s in result["searchers"]):
         parts += ["", intervals(result)]
     if len(result["searchers"]) > 1:
@@ -24,12 +25,14 @@ def of_comparison(run: Run) -> tuple[dict[str, Any], list[Table | str]]:
     return result, [*parts, *(["", *map(Prose, result["notes"])] if result["notes"] else [])]
 
 
-def heads(r: Mapping[str, Any]) -> dict[str, str]:
+def heads(r: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
     """What is searched by which protocol."""
     kind = "spellings, each a candidate" if r["spellings"] else "distinct networks, each by its canonical spelling"
     told = "the searchers are told of it too" if r["feedback"] == r["metric"] else f"the searchers are told {r['feedback']}"
-    design = f"one random design of {r['design']} a seed, for all searchers" if r["same_init"] else "each searcher's own"
-    design = f"the {plural(r['design'], 'network')} that were given" if r["init"] else design
+    which = beginning(record)
+    design = (
+        f"all searchers of a seed with the same {plural(r['design'], 'network')}, {which}" if which else "each searcher's own"
+    )
     best = f"{percent(r['optimum']['value'])} %, {r['optimum']['arch']}"
     return {
         "benchmark": f"{r['bench']} {r['version']}".strip() + (", partial" if r["partial"] else ""),
@@ -37,7 +40,8 @@ def heads(r: Mapping[str, Any]) -> dict[str, str]:
         "judged by": Prose(f"{r['metric']}; {told}"),
         "optimum": best,
         "best by feedback": f"regret {percent(r['floor'])}",
-        "begin": design,
+        "begin": Prose(design),
+        **({"checkpoint": ", ".join(spelt(given))} if (given := record.get("checkpoints")) else {}),
         "effort": f"{plural(r['budget'], 'evaluation')}, {plural(r['seeds'], 'seed')}",
     }
 

@@ -168,7 +168,10 @@ def of_direct(run: Run) -> tuple[dict[str, Any], Parts]:
     trials, result = sorted(run.trials(), key=lambda trial: trial["trial"]), run.record.get("result")
     limits, taken = run.record["limits"], [t for t in trials if t.get("source") == "history"]
     about = {"limits": limits, "evaluated": len(trials), "trials": trials, "result": result}
-    heads: dict[str, Any] = {"networks": len(trials), "failed": sum(t["status"] != "ok" for t in trials)}
+    heads: dict[str, Any] = {}
+    if checkpoint := run.record.get("checkpoint"):
+        about["checkpoint"] = heads["checkpoint"] = checkpoint
+    heads |= {"networks": len(trials), "failed": sum(t["status"] != "ok" for t in trials)}
     heads |= {"from the history": len(taken)} if taken else {}
     heads |= {f"{name} at most": short(bound) for name, bound in limits.items()}
     if result is None:

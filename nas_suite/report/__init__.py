@@ -23,11 +23,18 @@ def write(runs: Sequence[Run], out: Path) -> Path:
 def render(runs: Sequence[Run]) -> str:
     """The report as HTML."""
     from jinja2 import Environment, PackageLoader
-    from plotly.offline import get_plotlyjs
 
     templates = Environment(
         loader=PackageLoader("nas_suite"), autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = templates.get_template("report.html.j2")
-    library = get_plotlyjs().replace("</script", "<\\/script")
-    return template.render(page=page(story(runs)), plotly=plotly, still=still, library=library)
+    told = page(story(runs))
+    library = script() if any(section.charts for section in told.sections) else ""
+    return template.render(page=told, plotly=plotly, still=still, library=library)
+
+
+def script() -> str:
+    """Plotly, which draws charts: several megabytes, so that a page without any goes without it."""
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs().replace("</script", "<\\/script")

@@ -11,8 +11,9 @@ from nas_suite.report.chart import MANY
 from nas_suite.report.ranked import metric
 from nas_suite.report.story import entries
 from nas_suite.report.tables import Table
-from nas_suite.report.words import Number, percent, points
+from nas_suite.report.words import Number, listed, percent, points
 from nas_suite.run import Run, handle
+from nas_suite.telling import beginning, learning
 from nas_suite.words import plural
 
 
@@ -42,6 +43,11 @@ class Contender:
         """Its regret at the end."""
         return self.figures["regret"][str(self.budget)]
 
+    @property
+    def least(self) -> Number:
+        """The mean of that, without what differs by the order of sums alone."""
+        return round(self.last["mean"], 12)
+
 
 class Compared:
     """A comparison's run, read once. Without a result it is not finished."""
@@ -61,9 +67,14 @@ class Compared:
 
         def key(c: Contender) -> tuple[Number, Number]:
             soonest = c.figures["evaluations_to_optimum"]["median"]
-            return c.last["mean"], c.budget + 1 if soonest is None else soonest
+            return c.least, c.budget + 1 if soonest is None else soonest
 
         return sorted(self.contenders, key=key)
+
+    @property
+    def leaders(self) -> list[Contender]:
+        """The searchers with the least regret at the end: one, or those that tie."""
+        return [c for c in self.order if c.least == self.order[0].least]
 
     @property
     def marks(self) -> list[str]:
@@ -104,9 +115,12 @@ def lede(found: Compared) -> str:
         said.append(f"They are told the {told}; the {metric(r)} judges them and was read when all searches were over.")
     floor = f"; the best by what they are told has a regret of {points(r['floor'])}" if r["floor"] > 0 else ""
     said.append(f"The optimum has {percent(r['optimum']['value'])}{floor}.")
-    if r["same_init"]:
-        which = "networks, which were given" if r["init"] else "networks, drawn at random"
-        said.append(f"All searchers of a seed begin with the same {r['design']} {which}.")
+    if which := beginning(run.record):
+        said.append(f"All searchers of a seed begin with the same {plural(r['design'], 'network')}, {which}.")
+    folders: dict[str, list[str]] = {}
+    for name, folder in learning(run.record).items():
+        folders.setdefault(folder, []).append(name)
+    said += [f"What {listed(names)} learned before is in {folder}." for folder, names in folders.items()]
     return " ".join(said)
 
 

@@ -214,25 +214,30 @@ def verdict(ranked: Ranked, lead: Judged | None, base: Judged | None) -> str:
 
 
 def of_comparison(found: Compared) -> Headline:
-    """Of searchers beside each other: the one with the least regret at the end, the sooner of equals."""
-    r, order = found.result, found.order
-    best = order[0]
+    """Of searchers beside each other: those with the least regret at the end, the sooner of equals first."""
+    r, order, best = found.result, found.order, found.leaders
     at = f"after {plural(r['budget'], 'evaluation')}"
-    title = f"{best.name} comes closest to the optimum of {r['bench']}, on {r['dataset']}"
+    come = "comes" if len(best) == 1 else "come"
+    title = f"{listed([c.name for c in best])} {come} closest to the optimum of {r['bench']}, on {r['dataset']}"
     tiles = [Tile(c.name, points(c.last["mean"]), f"regret in points {at}; optimum {soon(c)}") for c in order[:4]]
     lede = f"{plural(len(order), 'searcher')} compared over {plural(r['seeds'], 'seed')}."
-    return Headline(over(found.run), title, f"{lede} {sureness(order)}".strip(), tiles)
+    return Headline(over(found.run), title, f"{lede} {sureness(order, len(best))}".strip(), tiles)
 
 
-def sureness(order: Sequence[Contender]) -> str:
-    """Whether the first of several searchers is apart from the second by more than chance, in words."""
+def sureness(order: Sequence[Contender], leading: int) -> str:
+    """Whether the first of several searchers are apart from the next one by more than chance, in words."""
     if len(order) < 2:
         return ""
-    one, two = (c.last for c in order[:2])
-    if one["high"] is None or two["low"] is None:
+    if any(c.last["high"] is None for c in order[: leading + 1]):
         return "One seed says little: --seeds sets how many there are."
-    apart = "apart from that" if one["high"] < two["low"] else "not apart from that"
-    return f"The 95 % interval of its regret is {apart} of {order[1].name}."
+    if leading == len(order):
+        return f"All have a mean regret of {points(order[0].last['mean'])}."
+    best, other = order[:leading], order[leading]
+    apart = "apart" if all(c.last["high"] < other.last["low"] for c in best) else "not apart"
+    if leading == 1:
+        return f"The 95 % interval of its regret is {apart} from that of {other.name}."
+    tie = f"They tie at {points(best[0].last['mean'])}"
+    return f"{tie}; the 95 % intervals of their regrets are {apart} from that of {other.name}."
 
 
 def of_bench(made: Made) -> Headline:

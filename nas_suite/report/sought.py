@@ -79,6 +79,8 @@ def lede(found: Sought) -> str:
     said.append(
         f"The first {len(found.run.record['design']):,} were chosen {ORIGINS[found.run.record.get('beginning', 'random')]}."
     )
+    if checkpoint := found.run.record.get("checkpoint"):
+        said.append(f"What the surrogate had learned before is in {checkpoint}.")
     if found.recalled:
         said.append(f"{plural(len(found.recalled), 'evaluation')} the history knew already.")
     if limits := found.run.record["limits"]:

@@ -9,6 +9,7 @@ from typing import Any
 from nas_suite.report.story import Network, Search, Story, calibration, entries, spent, statistics
 from nas_suite.report.words import Number, count, number, percent, said, seconds
 from nas_suite.run import Run
+from nas_suite.telling import spelt
 from nas_suite.words import plural
 
 LOGGED: dict[str, tuple[str, Callable[[Number], str]]] = {
@@ -228,7 +229,8 @@ def of_table(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_comparison(record: Mapping[str, Any]) -> dict[str, Any]:
     names = ("bench", "dataset", "searchers", "budget", "seeds", "feedback", "same_init", "init", "spellings", "workers")
-    return {name.replace("_", " "): record[name] for name in names if record.get(name) not in (None, [])}
+    about = {name.replace("_", " "): record[name] for name in names if record.get(name) not in (None, [])}
+    return about | ({"checkpoints": spelt(given)} if (given := record.get("checkpoints")) else {})
 
 
 def of_learning(record: Mapping[str, Any]) -> dict[str, Any]:
