@@ -122,6 +122,12 @@ def test_a_dataset_is_named() -> None:
     assert (data["feedback"], data["metric"], data["dataset"]) == ("letters/val@99", "letters/test@9", "letters")
 
 
+def test_without_a_budget_a_small_benchmark_is_searched_whole() -> None:
+    data = nas("compare", "random", "--bench", "s4-digits", "--seeds", 1, "--json").data
+    assert (data["budget"], data["candidates"]) == (34, 34)
+    assert "--budget 0 is too few" in nas("compare", "random", "--bench", "s4-digits", "--budget", 0).error
+
+
 def test_text_says_what_was_compared_and_how() -> None:
     said = nas(*FEW, "--same-init").out
     assert re.search(r"candidates +34 distinct networks, each by its canonical spelling\n", said)

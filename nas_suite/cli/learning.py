@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 METHODS = ("tnas",)
 MINUTE = 60
+KEPT = ("space", "history", "recipe", "settings", "metric", "fidelity")  # options that choose of a history, as they are called
 
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="tnas.")]
 Space = Annotated[str, typer.Option(help="The space to learn about.", autocompletion=complete_space)]
-Fidelity = Annotated[str, typer.Option(metavar="JSON", help='Of this fidelity, such as {"epochs":12}.')]
+Fidelity = Annotated[str, typer.Option(metavar="KEY=VALUE,…", help="Of this fidelity, such as epochs=12.", show_default="all")]
 Without = Annotated[
     list[str] | None,
     typer.Option(metavar="DATA", help="Leave this data set out. Repeatable.", autocompletion=complete_data),
@@ -51,9 +52,9 @@ def check(method: str) -> None:
 
 
 def asking(
-    space: str, history: str, recipe: str, metric: str, fidelity: str, without: Sequence[str] | None, features: str,
-    preset: str, encoding: Any, meta_optimizer: str | None, epochs: int | None, lr: float | None, floor: float | None,
-    no_datasets: bool, seed: int,
+    space: str, history: str, recipe: str, settings: str, metric: str, fidelity: str, without: Sequence[str] | None,
+    features: str, preset: str, encoding: Any, meta_optimizer: str | None, epochs: int | None, lr: float | None,
+    floor: float | None, no_datasets: bool, seed: int,
 ) -> "Asked":  # fmt: skip
     """What the options ask for."""
     from nas_suite.pipeline.meta import Asked, Build, Schedule
@@ -62,7 +63,7 @@ def asking(
     schedule = replace(Schedule(), **{name: value for name, value in given.items() if value is not None})
     build = Build(encoding=encoding, datasets=not no_datasets)
     return Asked(
-        space, history, recipe, "", fidelity, metric, "val", tuple(without or ()), features, preset, build, schedule, seed
+        space, history, recipe, settings, fidelity, metric, "val", tuple(without or ()), features, preset, build, schedule, seed
     )
 
 
@@ -73,7 +74,7 @@ def again(asked: Mapping[str, Any]) -> str:
     usual, said = Asked(), Asked.from_record(dict(asked))
     same = usual.schedule if said.schedule.optimizer == "reptile" else replace(usual.schedule, optimizer="adam")
     pairs: list[tuple[str, Any, Any]] = [
-        *((name, getattr(said, name), getattr(usual, name)) for name in ("space", "history", "recipe", "metric", "fidelity")),
+        *((name, getattr(said, name), getattr(usual, name)) for name in KEPT),
         *(("without", name, "") for name in said.without),
         ("features", said.features, usual.features), ("encoding", said.build.encoding, usual.build.encoding),
         ("meta-optimizer", said.schedule.optimizer, usual.schedule.optimizer),
