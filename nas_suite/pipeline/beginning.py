@@ -67,9 +67,7 @@ def cautions(setting: Setting, believed: Transfer | None) -> list[str]:
         return []
     said, known = [], believed.learned
     if known.kernel is not None and known.extractor == CODES:
-        said.append(
-            f"the surrogate knows data sets by codes of classes, and {setting.plan.data} is like none of them to it"
-        )
+        said.append(f"the surrogate knows data sets by codes of classes, and {setting.plan.data} is like none of them to it")
     was, here = told(folder).get("settings", {}), settings_of(setting.space)
     if other := [f"{name} {was[name]}, here {here[name]}" for name in here if name in was and was[name] != here[name]]:
         said.append(f"the surrogate learned of {setting.plan.space} with {'; '.join(other)}")
