@@ -10,6 +10,7 @@ from nas_suite.cli.common import Json, Out, complete_run, example, starting
 from nas_suite.cli.history import Metric, Recipe, SpaceHash, Url
 from nas_suite.cli.progress import watching
 from nas_suite.cli.train import finished
+from nas_suite.run import vacant
 from nas_suite.words import plural
 
 EXAMPLES = example(
@@ -58,6 +59,8 @@ def meta_train(
     Below 3 data sets or 50 evaluations it says so, and searches use a plain Gaussian process that begins with the best of them.
     """
     learning.check(method)
+    if out is not None:
+        vacant(out)
     from nas_suite.pipeline.meta import estimate, fallback, gathered, meta_train
     from nas_suite.pipeline.tuning import preset_of
 

@@ -11,6 +11,7 @@ from nas_suite.cli.common import Json, Out, example
 from nas_suite.cli.history import Metric, Recipe, SpaceHash, Url
 from nas_suite.cli.progress import watching
 from nas_suite.cli.train import finished
+from nas_suite.run import vacant
 from nas_suite.words import plural
 
 EXAMPLES = example(
@@ -47,6 +48,8 @@ def tune(
     Needs Optuna: pip install 'nas-suite\\[tune]'. The same options of the history and of learning as `nas meta-train` takes.
     """
     learning.check(method)
+    if out is not None:
+        vacant(out)
     from nas_suite.pipeline.meta import estimate, gathered
     from nas_suite.pipeline.tuning import ready, tune
 

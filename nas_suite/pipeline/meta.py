@@ -257,7 +257,7 @@ def lacking(found: Gathered) -> str:
     """What a history has too little of for a deep kernel; nothing where it has enough."""
     if found.experience.enough:
         return ""
-    there = f"{plural(found.sets, 'data set')} and {plural(len(found.experience), 'network')} on them"
+    there = f"{plural(found.sets, 'data set')} and {plural(len(found.experience), 'evaluated network')}"
     return f"{there} are too few to learn from (at least {LEAST_SETS} and {LEAST_ROWS})"
 
 
