@@ -26,7 +26,11 @@ WORDS = {
 
 
 def write_atomic(path: Path, data: bytes, instead: str = ELSEWHERE) -> None:
-    """The whole of `data` stands at `path`, or what stood there before; BadInput where the disk refuses (`refusal`)."""
+    """The whole of `data` stands at `path`, or what stood there before; BadInput where the disk refuses (`refusal`), and
+    where a device or a pipe stands, which would be replaced by a file. Where a link leads is written to."""
+    path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise BadInput(f"cannot write to {path}: it is no regular file; {instead}")
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     with writing(path, instead):
         try:
@@ -38,6 +42,13 @@ def write_atomic(path: Path, data: bytes, instead: str = ELSEWHERE) -> None:
         finally:
             part.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def free(path: Path, instead: str = ELSEWHERE) -> None:
+    """BadInput where something stands at a path."""
+    if path.exists():
+        first = "remove it, or " if path.is_file() or path.is_dir() else ""
+        raise BadInput(f"{path} is already there; {first}{instead}")
 
 
 def write_new(path: Path, data: bytes) -> bool:

@@ -45,7 +45,7 @@ class Registry:
         """The class behind a name; imports its module. BadInput where another package's cannot be had."""
         table = self.table()
         if name not in table:
-            raise BadInput(f"unknown {self.kind} {name!r}{suggest(name, sorted(table))}")
+            raise BadInput(f"unknown {self.kind} {name!r}{suggest(name, sorted(table), 24)}")
         module, _, attribute = table[name].partition(":")
         if name in self.ours:
             return getattr(importlib.import_module(module), attribute)

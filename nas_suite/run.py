@@ -71,6 +71,15 @@ def recorded(path: Path) -> tuple[dict[str, Any], str]:
     return record, f"is not a run record of ours: {wrong}" if wrong else ""
 
 
+def vacant(path: Path) -> None:
+    """BadInput where something is at a path that a new run would take; files that are not whole do not count."""
+    with writing(path, elsewhere(path)):
+        taken = path.exists() and (not path.is_dir() or any(not p.name.endswith(PART) for p in path.iterdir()))
+    if taken:
+        hint = f"`nas runs resume {quoted(str(path))}` goes on with it, " if (path / RECORD).exists() else ""
+        raise BadInput(f"{path} is already there; {hint}--out names another folder")
+
+
 @dataclass(frozen=True)
 class Run:
     """One training, search or retraining on disk. `path` is its directory, `record` what run.json says."""
@@ -88,14 +97,11 @@ class Run:
 
         Of several processes that ask for one path at a time, one gets it.
         """
+        vacant(path)
         with writing(path, elsewhere(path)):
-            taken = path.exists() and (not path.is_dir() or any(not p.name.endswith(PART) for p in path.iterdir()))
-            if not taken:
-                path.mkdir(parents=True, exist_ok=True)
-                taken = not write_new(path / RECORD, as_json(record))
-        if taken:
-            hint = f"`nas runs resume {quoted(str(path))}` goes on with it, " if (path / RECORD).exists() else ""
-            raise BadInput(f"{path} is already there; {hint}--out names another folder")
+            path.mkdir(parents=True, exist_ok=True)
+            if not write_new(path / RECORD, as_json(record)):
+                vacant(path)
         return cls(path, dict(record))
 
     @classmethod

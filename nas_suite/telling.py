@@ -6,6 +6,9 @@ from typing import Any
 
 from nas_suite.run import Run, handle, quoted
 
+KEPT = ("space", "history", "recipe", "settings", "metric", "fidelity")  # options that choose of a history, as they are called
+TELLING = 0.1  # Pearson on held-out data sets, below which what was learned is called worth little
+
 
 def following(run: Run) -> str:
     """The command that comes after a run, as a shell takes it from anywhere where the run is found."""
@@ -47,7 +50,7 @@ def again(asked: Mapping[str, Any]) -> str:
     usual, said = Asked(), Asked.from_record(dict(asked))
     same = usual.schedule if said.schedule.optimizer == "reptile" else replace(usual.schedule, optimizer="adam")
     pairs: list[tuple[str, Any, Any]] = [
-        *((name, getattr(said, name), getattr(usual, name)) for name in ("space", "history", "recipe", "metric", "fidelity")),
+        *((name, getattr(said, name), getattr(usual, name)) for name in KEPT),
         *(("without", name, "") for name in said.without),
         ("features", said.features, usual.features), ("encoding", said.build.encoding, usual.build.encoding),
         ("meta-optimizer", said.schedule.optimizer, usual.schedule.optimizer),
@@ -56,6 +59,13 @@ def again(asked: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     words = [f" --{name} {quoted(str(value))}" for name, value, default in pairs if value != default]
     return "".join([*words, *([] if said.build.datasets else [" --no-datasets"])])
+
+
+def doubt(result: Mapping[str, Any]) -> str:
+    """What is to be said of a surrogate that learned next to nothing; nothing of others."""
+    if result.get("val_pearson", 1.0) < TELLING:
+        return "what it learned orders the networks of held-out data sets hardly better than chance"
+    return ""
 
 
 def beginning(record: Mapping[str, Any]) -> str:

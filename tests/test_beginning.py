@@ -162,12 +162,30 @@ def test_a_search_begins_with_what_a_surrogate_believes(checkpoint: Path) -> Non
     run = pipeline.search_directly(planned("tnas", "method.budget=5", "method.finalists=0"), {}, checkpoint)
     assert run.record["beginning"] == "surrogate"
     assert run.record["checkpoint"] == str(checkpoint)
+    unlike, otherwise = run.record["notes"]
+    assert unlike == "the surrogate knows data sets by codes of classes, and digits is like none of them to it"
+    assert otherwise == "the surrogate learned of nasbench201 with width 1.0, here 0.125; cells 5, here 1"
     whole = run.trials()
     run.rewrite("trials.jsonl", whole[:4])
     assert [trial["arch"] for trial in pipeline.resume(run.update(status="interrupted")).trials()] == [t["arch"] for t in whole]
     shutil.copytree(checkpoint.parent / "other", checkpoint, dirs_exist_ok=True)
     with pytest.raises(BadInput, match="has learned anew since"):
         pipeline.resume(run.update(status="interrupted"))
+
+
+def test_a_surrogate_of_data_sets_of_which_nothing_is_known_searches_too() -> None:
+    rng = random.Random(0)
+    space = setting().space
+    for data in "abcd":
+        told(data, [space.sample(rng) for _ in range(20)], [rng.random() for _ in range(20)])
+    known = meta_train(Asked("nasbench201", schedule=SHORT)).path
+    believed = beginning.learned(setting(), known)
+    assert believed is not None
+    assert believed.learned.extractor == "none"
+    assert begin(setting(), Region(space), believed).origin == "surrogate"
+    assert len(beginning.cautions(setting(), believed)) == 1  # of the space's settings: it tells no data sets apart
+    said = nas("runs", "show", known).out  # it learned noise
+    assert "hardly better than chance" in said
 
 
 def test_a_surrogate_that_saw_images_sees_the_training_images_alone(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:

@@ -73,6 +73,21 @@ def test_one_seed_has_no_interval() -> None:
     assert "95 % interval" not in nas(*words).out
 
 
+def test_one_search_made_by_every_seed_has_no_interval_either(tmp_path: Path) -> None:
+    file = tmp_path / "begin.txt"
+    file.write_text("1\n3\n13\nPPP\n331\n")
+    words = ("compare", "gp-ei", "random", "--bench", "s4-digits", "--budget", 8, "--seeds", 3, "--init", file)
+    data = nas(*words, "--json").data
+    ours, chance = (one["regret"]["8"] for one in data["searchers"])
+    assert (ours["low"], ours["high"]) == (None, None)
+    assert chance["low"] <= chance["mean"] <= chance["high"]
+    said = "gp-ei: all 3 seeds made one and the same search, so that it has no interval"
+    assert data["notes"] == [said]
+    shown = nas("runs", "show", data["run"]["name"]).out
+    assert said in " ".join(shown.split())
+    assert nas("report", data["run"]["name"], "--out", tmp_path / "r.html").code == 0
+
+
 def test_seeds_feedback_and_a_searcher_named_twice() -> None:
     data = nas(
         "compare", "random", "random", "--bench", "s4-digits", "--budget", 6, "--seed", 4, "--feedback", "test", "--json"
@@ -120,6 +135,12 @@ def test_a_dataset_is_named() -> None:
     assert nas(*words).data["feedback"] == "digits/val@9"
     data = nas(*words, "--dataset", "letters").data
     assert (data["feedback"], data["metric"], data["dataset"]) == ("letters/val@99", "letters/test@9", "letters")
+
+
+def test_without_a_budget_a_small_benchmark_is_searched_whole() -> None:
+    data = nas("compare", "random", "--bench", "s4-digits", "--seeds", 1, "--json").data
+    assert (data["budget"], data["candidates"]) == (34, 34)
+    assert "--budget 0 is too few" in nas("compare", "random", "--bench", "s4-digits", "--budget", 0).error
 
 
 def test_text_says_what_was_compared_and_how() -> None:

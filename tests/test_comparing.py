@@ -196,7 +196,10 @@ def test_a_searcher_that_ends_early_keeps_its_regret(monkeypatch: pytest.MonkeyP
     result = pipeline.compare(replace(S4, searchers=("random",))).record["result"]
     regret = result["searchers"][0]["regret"]
     assert regret["10"] == regret["20"]
-    assert result["notes"] == ["random: 3 searches ended before the budget; their last regret stands"]
+    assert result["notes"] == [
+        "random: all 3 seeds made one and the same search, so that it has no interval",
+        "random: 3 searches ended before the budget; their last regret stands",
+    ]
 
 
 def test_a_comparison_that_was_cut_off_goes_on_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,10 @@ def test_a_search_without_finalists_never_opens_them(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(type(prepare(plan).data), "test", None)
     run = search(plan)
     assert run.record["result"]["arch"] == pipeline.choose(run) == pipeline.ranked(run)[0]["arch"]
-    assert "test_accuracy" not in run.record["result"]
+    result = run.record["result"]
+    assert "test_accuracy" not in result
+    assert result["val_accuracy"] == pytest.approx(1 - pipeline.ranked(run)[0]["values"]["error"])
+    assert "validation accuracy" in nas("runs", "show", run.path).out
 
 
 def test_a_small_space_ends_early() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from command import TINY, nas
 
-from nas_suite.disk import PERMISSION, refusal
+from nas_suite.disk import PERMISSION, free, refusal, write_atomic
 from nas_suite.errors import BadInput
 from nas_suite.run import LOG, Run
 
@@ -48,6 +48,23 @@ def test_what_stands_in_the_way_is_named(tmp_path: Path) -> None:
 
 
 PLAN = {"method": "mixpath", "space": "mixpath-s1", "data": "digits", "settings": {}}
+
+
+def test_devices_and_pipes_are_not_replaced_and_links_are_written_through(tmp_path: Path) -> None:
+    pipe, file, link = tmp_path / "pipe", tmp_path / "file", tmp_path / "link"
+    os.mkfifo(pipe)
+    with pytest.raises(BadInput, match=r"pipe: it is no regular file; choose another --out"):
+        write_atomic(pipe, b"x")
+    assert pipe.is_fifo()
+    with pytest.raises(BadInput, match=r"pipe is already there; choose another --out"):  # and no advice to remove it
+        free(pipe)
+    file.write_bytes(b"old")
+    link.symlink_to(file)
+    write_atomic(link, b"new")
+    assert link.is_symlink()
+    assert file.read_bytes() == b"new"
+    with pytest.raises(BadInput, match=r"link is already there; remove it, or name another file"):
+        free(link, "name another file")
 
 
 def test_a_folder_that_the_environment_named_is_named_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,11 +98,23 @@ def test_rows_of_several_kinds_are_not_mixed_silently(history: History) -> None:
     history.add([row(), row(0.6, seed=1), row(0.4, recipe={"lr": 0.2}), row(2.0, metric="loss", unit="", goal="min")])
     with pytest.raises(BadInput, match="3 kinds that cannot be mixed") as told:
         history.select()
-    assert "choose by metric or goal or unit or recipe" in str(told.value)
+    assert str(told.value).endswith("choose by metric or recipe")
     assert len(history.select(mixed=True)) == 4
     chosen = history.select(metric="accuracy", recipe=row().recipe_hash[:6])
     assert [r.value for r in chosen] == [0.5, 0.6]
     one_kind(chosen)
+    with pytest.raises(BadInput, match="keep those of one goal in a history of their own"):
+        one_kind([row(2.0, metric="loss", unit="", goal="min"), row(2.0, metric="loss", unit="", goal="max")])
+
+
+def test_a_fidelity_is_asked_for_by_its_settings_or_its_json(history: History) -> None:
+    history.add([row(fidelity={"epochs": 5}), row(0.6, fidelity={"epochs": 5, "width": 0.5})])
+    assert [r.value for r in history.select(fidelity="epochs=5")] == [0.5]
+    for asked in ("width=0.5, epochs=5", '{"width":0.5,"epochs":5.0}'):
+        assert [r.value for r in history.select(fidelity=asked)] == [0.6]
+    for asked in ("epochs", "epochs=five", '{"epochs"', "[5]"):
+        with pytest.raises(BadInput, match=r"is neither of the form epochs=12,width=0.5 nor an object of JSON"):
+            history.select(fidelity=asked)
 
 
 def test_test_values_are_given_only_to_who_asks_for_them(history: History) -> None:
@@ -154,9 +166,9 @@ def test_spellings_of_one_network_are_repeats_unless_they_are_to_be_kept_apart()
 def test_dedupe_leaves_the_first_that_did_not_fail_of_each_training(history: History) -> None:
     rows = [row(None, status="failed"), row(0.5), row(0.6), row(0.7, seed=1), row(None, status="failed", seed=2)]
     history.add(rows)
-    assert history.dedupe() == 2
+    assert history.dedupe() == (2, 1)
     assert [(r.seed, r.value) for r in history.evaluations()] == [(0, 0.5), (1, 0.7), (2, None)]
-    assert history.dedupe() == 0
+    assert history.dedupe() == (0, 0)
 
 
 def test_a_history_that_is_not_there_is_missing_and_is_not_made_by_asking(tmp_path: Path) -> None:

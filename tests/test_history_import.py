@@ -57,6 +57,9 @@ def test_an_export_is_read_back_as_it_was(tmp_path: Path) -> None:
     ]
     history.add(histories.spelt(given), [task])
     assert nas("history", "export", str(tmp_path / "e.csv"), "--json").data["rows"] == 3
+    assert "is already there; remove it, or name another file" in nas("history", "export", str(tmp_path / "e.csv")).error
+    assert "is already there" in nas("history", "export", history.where).error  # the history itself
+    assert len(history.evaluations()) == 3
     other = str(tmp_path / "other.sqlite")
     assert nas("history", "import", "csv", str(tmp_path / "e.csv"), "--history", other, "--json").data["added"] == 3
     again = History.open(other)
@@ -86,11 +89,17 @@ def test_networks_are_kept_in_their_canonical_text_and_as_they_were_spelt(tmp_pa
         ([HEAD, "d,mixpath-s4,331P,-inf"], "line 2: its value is -inf"),
         ([HEAD, "d,mixpath-s4,331P,good"], "line 2: value is 'good', no number"),
         ([HEAD, "d,mixpath-s4,331P"], "line 2: it does not have as many cells"),
+        ([HEAD], "has a header and no evaluation"),
+        ([HEAD, "d,mixpath-s4,331P,"], "line 2: its value is empty"),
+        ([HEAD, "d,mixpath-s4,331P,1.0000001"], "line 2: its accuracy is 1.0000001, and a share"),
+        ([HEAD + ",goal", "d,mixpath-s4,331P,0.5,min"], "line 2: it is an accuracy, a share of which more is better"),
+        ([HEAD + ",unit", "d,mixpath-s4,331P,0.5,nats"], "line 2: it is an accuracy, a share of which more is better"),
+        ([HEAD + ",time", "d,mixpath-s4,331P,0.5,yesterday"], "line 2: its time is 'yesterday'; write it as 2026-"),
         ([HEAD, "d,mixpath-s4,331P,93.5"], "line 2: its accuracy is 93.5, and a share lies between 0 and 1; are"),
-        ([HEAD + ",unit", "d,mixpath-s4,331P,0.935,percent"], "no value is above 1 percent (the largest is 0.935); shares?"),
+        ([HEAD + ",unit", "d,mixpath-s4,331P,0.935,percent"], "no value is above 1 percent (the largest 0.935); shares?"),
         ([HEAD + ",unit", "d,mixpath-s4,331P,193.5,percent"], "line 2: its accuracy is 1.935"),
-        ([HEAD, "d,mixpath-s5,331P,0.5"], "evaluation 1: unknown space 'mixpath-s5'; did you mean 'mixpath-s4'?"),
-        ([HEAD, "d,mixpath-s4,331P,0.5", "d,mixpath-s4,33Q1,0.5"], "evaluation 2: "),
+        ([HEAD, "d,mixpath-s5,331P,0.5"], "h.csv: unknown space 'mixpath-s5'; did you mean 'mixpath-s4'?"),
+        ([HEAD, "d,mixpath-s4,331P,0.5", "d,mixpath-s4,33Q1,0.5"], "evaluation 2 of "),
         ([HEAD + ",settings", 'd,mixpath-s4,331P,0.5,"{""mm"": 3}"'], "has no setting 'mm'; did you mean 'm'?"),
         ([HEAD + ",settings", "d,mixpath-s4,331P,0.5,[1]"], "line 2: settings is '[1]', no object of JSON"),
         ([HEAD + ",status", "d,mixpath-s4,331P,,lost"], "its status is 'lost'; there are: ok, failed"),
@@ -278,7 +287,7 @@ def test_one_evaluation_by_hand() -> None:
         0.955, {"name": "mine"}, {"epochs": 25}, 2, 3.0, "by hand",
     )  # fmt: skip
     assert "are these percents?" in nas(*words, "--value", "95.5").error
-    assert "shares? then say --unit share" in nas(*words, "--value", "0.955", "--unit", "percent").error
+    assert "shares? then their unit is share" in nas(*words, "--value", "0.955", "--unit", "percent").error
     assert "its value is nan" in nas(*words, "--value", "nan").error
     assert "its split is 'holdout'" in nas(*words, "--value", "0.5", "--split", "holdout").error
 

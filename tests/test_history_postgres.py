@@ -91,7 +91,7 @@ def test_it_answers_as_sqlite_does(url: str) -> None:
     assert found is not None
     assert np.array_equal(found, bank)
     again.add([row(0.75)])
-    assert again.dedupe() == 1
+    assert again.dedupe()[0] == 1
     stats = again.stats()
     assert (stats["schema"], stats["evaluations"], stats["banks"]) == (2, 3, 1)
 

@@ -90,7 +90,7 @@ def test_a_small_history_is_told_so_and_gives_a_plain_process(tmp_path: Path) ->
     fill(30, 2)
     said = nas("meta-train", "tnas", "--out", str(tmp_path / "ckpt"))
     assert said.code == 0, said.err
-    assert "2 data sets and 30 evaluations are too few to learn from" in said.err
+    assert "2 data sets and 30 evaluated networks are too few to learn from" in said.err
     assert "a plain Gaussian process with a warm start" in said.out
     found = Learned.load(tmp_path / "ckpt", "nasbench201", SPACE)
     assert found.kernel is None

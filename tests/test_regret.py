@@ -101,10 +101,10 @@ def test_differences_are_paired_by_seed() -> None:
 
 def test_figures_of_a_searcher() -> None:
     ground = Ground(np.arange(4.0), np.arange(4.0))
-    (found,) = outcomes(ground, ["a", "b"], searches("a", [0, 3], [1, 2]), 2, 0)
+    (found,) = outcomes(ground, ["a", "b"], searches("a", [0, 3], [1, 2], [0, 3]), 2, 0)
     told = figures(ground, found, ranks([found])[0], [1, 2])
-    assert (told["name"], told["seeds"], told["seconds"]) == ("a", 2, 1.5)
-    assert told["regret"]["1"]["mean"] == 2.5
-    assert told["regret"]["2"] == {"mean": 0.5, "low": 0.0, "high": 1.0}
+    assert (told["name"], told["seeds"], told["seconds"]) == ("a", 3, 2.0)
+    assert told["regret"]["1"]["mean"] == pytest.approx(8 / 3)
+    assert told["regret"]["2"] == {"mean": pytest.approx(1 / 3), "low": 0.0, "high": 1.0}
     assert told["rank"] == {"1": 1.0, "2": 1.0}
-    assert told["evaluations_to_optimum"] == {"median": None, "reached": 1}
+    assert told["evaluations_to_optimum"] == {"median": 2.0, "reached": 2}

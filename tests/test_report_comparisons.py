@@ -81,6 +81,15 @@ def test_searchers_that_tie_are_all_named(kept: Path, tmp_path: Path) -> None:
     assert "The 95 % interval of its regret is not apart from that of evolution." in text
 
 
+def test_without_an_interval_it_says_why(kept: Path, tmp_path: Path) -> None:
+    run = told(copied(kept, "same", tmp_path), {"random": 0.01, "evolution": 0.02})
+    result = run.record["result"]
+    for searcher in result["searchers"]:
+        searcher["regret"]["34"] |= {"low": None, "high": None}
+    for seeds, why in ((1, "One seed says little"), (2, "no interval of 2 seeds"), (3, "no interval where all seeds make one")):
+        assert why in Reader(render([run.update(result={**result, "seeds": seeds})])).text
+
+
 @pytest.mark.parametrize(
     ("searchers", "checkpoints", "init", "which"),
     [

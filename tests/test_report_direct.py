@@ -77,10 +77,11 @@ def test_what_is_not_done_yet_is_told_so_far(run: Run) -> None:
 def test_the_checkpoint_that_a_search_began_with_is_named(run: Run, tmp_path: Path) -> None:
     assert "learned before" not in report.render([run])
     assert not re.search(r"^checkpoint ", nas("runs", "show", run.name).out, re.M)
-    named = run.update(checkpoint=str(tmp_path / "ckpt"), beginning="surrogate")
+    named = run.update(checkpoint=str(tmp_path / "ckpt"), beginning="surrogate", notes=["nothing is known of digits"])
     (section,) = (s for s in page(story([named])).sections if s.title == "The search by training")
     assert "were chosen of what the learned surrogate believes." in section.lede
     assert f"What the surrogate had learned before is in {tmp_path / 'ckpt'}." in section.lede
+    assert section.remarks[-1] == "Nothing is known of digits."
     assert re.search(rf"checkpoint +{tmp_path / 'ckpt'}\n", nas("runs", "show", run.name).out)
     assert nas("runs", "show", run.name, "--json").data["checkpoint"] == str(tmp_path / "ckpt")
 

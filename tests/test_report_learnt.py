@@ -49,6 +49,9 @@ def test_a_report_of_meta_training_tells_what_was_learned_and_how_well(run: Run)
     assert "features codes preset tiny encoding one-hot datasets true" in read.text
     assert "2 epochs trained" in read.text
     assert len(html) > 2_000_000  # the script that draws the charts
+    chance = "What it learned orders the networks of held-out data sets hardly better than chance."
+    for pearson in (0.05, 0.15):
+        assert (chance in Reader(render([run.update(result={**result, "val_pearson": pearson})])).text) == (pearson < 0.1)
 
 
 def minus(correlation: float) -> str:

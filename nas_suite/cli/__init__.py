@@ -140,9 +140,20 @@ def plain_into_pipes() -> Iterator[None]:
         del os.environ[name]
 
 
+PLAINLY = (
+    ("Value error, ", ""),
+    ("Input should be greater than or equal to", "it must be at least"),
+    ("Input should be less than or equal to", "it must be at most"),
+    ("Input should be", "it must be"),
+)
+"""Words of the library that checks options, and ours."""
+
+
 def usage(error: Any) -> str:
     """One line for a command line that cannot be parsed, with the near word; empty where help was printed instead."""
     text, context = " ".join(error.format_message().split()).rstrip("."), error.ctx
+    for theirs, ours in PLAINLY:
+        text = text.replace(theirs, ours)
     if type(error).__name__ == "NoSuchOption":  # click's and typer's own have no name in common that could be imported
         known = ["--help"] + [option for param in context.command.params for option in param.opts if option.startswith("--")]
         text = f"no such option {error.option_name!r}{suggest(error.option_name, known, most=40)}"

@@ -46,7 +46,7 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands and not ctx.resilient_parsing:
-            raise BadInput(f"{ctx.command_path} has no command {args[0]!r}{suggest(args[0], self.list_commands(ctx))}")
+            raise BadInput(f"{ctx.command_path} has no command {args[0]!r}{suggest(args[0], self.list_commands(ctx), 24)}")
         return super().resolve_command(ctx, args)
 
 

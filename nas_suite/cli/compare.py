@@ -44,7 +44,9 @@ def compare(
     dataset: Annotated[
         str, typer.Option(metavar="DATA", help="One of its data sets.", show_default="the benchmark's first")
     ] = "",
-    budget: Annotated[int, typer.Option(metavar="N", help="Networks that a search may evaluate.")] = 100,
+    budget: Annotated[
+        int | None, typer.Option(metavar="N", help="Networks that a search may evaluate.", show_default="100, or all there are")
+    ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", help="Searches of each searcher.")] = 8,
     same_init: Annotated[
         bool, typer.Option("--same-init", help="Give all searchers of a seed one initial design of 5 networks.")
@@ -91,10 +93,13 @@ def compare(
     begin = (init,) if init == "paper" else networks_of(Path(init)) if init else ()
     learned = checkpoints(checkpoint or (), names)
     asked = pipeline.Contest(
-        bench, names, dataset, budget, seeds, seed, feedback, same_init, begin, spellings, workers, learned
-    )
+        bench, names, dataset, pipeline.BUDGET if budget is None else budget, seeds, seed, feedback, same_init, begin,
+        spellings, workers, learned,
+    )  # fmt: skip
     pipeline.check_contest(asked)  # before anything is downloaded
     offered(bench)
+    if budget is None:
+        asked = pipeline.within_candidates(asked)
     with watching(f"compare on {bench}", "searches") as progress:
         made = pipeline.compare(asked, out, progress)
     data, parts = of_comparison(made)
@@ -107,7 +112,8 @@ def networks_of(file: Path) -> tuple[str, ...]:
     try:
         found = tuple(dict.fromkeys(line.strip() for line in file.read_text().splitlines() if line.strip()))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--init {file} cannot be read ({error}); it has an architecture a line") from None
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise BadInput(f"--init {file} cannot be read: {why}; it has an architecture a line") from None
     if not found:
         raise BadInput(f"--init {file} is empty; it has an architecture a line")
     return found

@@ -90,7 +90,7 @@ def apart(r: Mapping[str, Any]) -> Table:
     for d in r["differences"]:
         for at in r["at"]:
             e = d["regret"][str(at)]
-            spread = f"{signed(e['low'])} … {signed(e['high'])}"
+            spread = "–" if e["low"] is None else f"{signed(e['low'])} … {signed(e['high'])}"
             rows.append((d["of"], str(at), signed(e["mean"]), spread, "" if e["real"] else "inside the noise"))
     return Table((f"less {r['differences'][0]['less']}", "after", "regret", "95 % interval", ""), rows)
 

@@ -27,6 +27,9 @@ Space = Annotated[str, typer.Option(help="Of this space.", autocompletion=comple
 Data = Annotated[str, typer.Option(metavar="KEY", help="On this data set: its key or name.", show_default="all")]
 Split = Annotated[str, typer.Option(help="train, val or test.", show_default="all")]
 Metric = Annotated[str, typer.Option(help="Of this metric.", show_default="all")]
+SpaceHash = Annotated[
+    str, typer.Option("--settings", metavar="HASH", help="Of these settings of the space: their hash.", show_default="all")
+]
 Recipe = Annotated[str, typer.Option(metavar="HASH", help="Of this recipe: its hash or the start of it.", show_default="all")]
 
 
@@ -170,7 +173,7 @@ def export(
     history: Url = "",
     as_json: Json = False,
 ) -> None:
-    """Write evaluations as CSV, which `nas history import csv` reads back; banks of features stay behind."""
+    """Write evaluations into a new CSV file, which `nas history import csv` reads back; banks of features stay behind."""
     from nas_suite.pipeline import histories
 
     asked = {"space": space, "data": data, "split": split, "metric": metric, "recipe": recipe}
@@ -184,6 +187,7 @@ def dedupe(history: Url = "", as_json: Json = False) -> None:
     from nas_suite.history import History
 
     opened = History.open(history)
-    removed = opened.dedupe()
-    said = Prose(f"removed {plural(removed, 'evaluation')} of trainings that had another")
-    answer("history dedupe", {"where": opened.where, "removed": removed}, as_json, [said])
+    removed, others = opened.dedupe()
+    told = f"; {plural(others, 'value')} of them differed from the one that stays" if others else ""
+    said = Prose(f"removed {plural(removed, 'evaluation')} of trainings that had another{told}")
+    answer("history dedupe", {"where": opened.where, "removed": removed, "differed": others}, as_json, [said])

@@ -18,7 +18,7 @@ MINUTE = 60
 
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="tnas.")]
 Space = Annotated[str, typer.Option(help="The space to learn about.", autocompletion=complete_space)]
-Fidelity = Annotated[str, typer.Option(metavar="JSON", help='Of this fidelity, such as {"epochs":12}.')]
+Fidelity = Annotated[str, typer.Option(metavar="KEY=VALUE,…", help="Of this fidelity, such as epochs=12.", show_default="all")]
 Without = Annotated[
     list[str] | None,
     typer.Option(metavar="DATA", help="Leave this data set out. Repeatable.", autocompletion=complete_data),
@@ -50,9 +50,9 @@ def check(method: str) -> None:
 
 
 def asking(
-    space: str, history: str, recipe: str, metric: str, fidelity: str, without: Sequence[str] | None, features: str,
-    preset: str, encoding: Any, meta_optimizer: str | None, epochs: int | None, lr: float | None, floor: float | None,
-    no_datasets: bool, seed: int,
+    space: str, history: str, recipe: str, settings: str, metric: str, fidelity: str, without: Sequence[str] | None,
+    features: str, preset: str, encoding: Any, meta_optimizer: str | None, epochs: int | None, lr: float | None,
+    floor: float | None, no_datasets: bool, seed: int,
 ) -> "Asked":  # fmt: skip
     """What the options ask for."""
     from nas_suite.pipeline.meta import Asked, Build, Schedule
@@ -61,7 +61,7 @@ def asking(
     schedule = replace(Schedule(), **{name: value for name, value in given.items() if value is not None})
     build = Build(encoding=encoding, datasets=not no_datasets)
     return Asked(
-        space, history, recipe, "", fidelity, metric, "val", tuple(without or ()), features, preset, build, schedule, seed
+        space, history, recipe, settings, fidelity, metric, "val", tuple(without or ()), features, preset, build, schedule, seed
     )
 
 

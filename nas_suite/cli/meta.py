@@ -7,9 +7,10 @@ import typer
 from nas_suite.cli import learning
 from nas_suite.cli.answer import note
 from nas_suite.cli.common import Json, Out, complete_run, example, starting
-from nas_suite.cli.history import Metric, Recipe, Url
+from nas_suite.cli.history import Metric, Recipe, SpaceHash, Url
 from nas_suite.cli.progress import watching
 from nas_suite.cli.train import finished
+from nas_suite.run import vacant
 from nas_suite.words import plural
 
 EXAMPLES = example(
@@ -30,6 +31,7 @@ def meta_train(
     space: learning.Space = "nasbench201",
     history: Url = "",
     recipe: Recipe = "",
+    settings: SpaceHash = "",
     metric: Metric = "",
     fidelity: learning.Fidelity = "",
     without: learning.Without = None,
@@ -57,18 +59,20 @@ def meta_train(
     Below 3 data sets or 50 evaluations it says so, and searches use a plain Gaussian process that begins with the best of them.
     """
     learning.check(method)
+    if out is not None:
+        vacant(out)
     from nas_suite.pipeline.meta import estimate, fallback, gathered, meta_train
     from nas_suite.pipeline.tuning import preset_of
 
     asked = learning.asking(
-        space, history, recipe, metric, fidelity, without, features, preset_of(preset), encoding, meta_optimizer, epochs, lr,
-        floor, no_datasets, seed,
+        space, history, recipe, settings, metric, fidelity, without, features, preset_of(preset), encoding, meta_optimizer,
+        epochs, lr, floor, no_datasets, seed,
     )  # fmt: skip
     found = gathered(asked)
     if said := fallback(found):
         note(f"warning: {said}")
     else:
-        sizes = f"{plural(len(found.experience), 'evaluation')} on {plural(found.sets, 'data set')}"
+        sizes = f"{plural(len(found.rows), 'evaluation')} on {plural(found.sets, 'data set')}"
         seconds = estimate(asked, found) or 0.0
         note(f"learning from {sizes}, seen by {found.extractor}; about {learning.spoken(seconds)} on this machine")
     with watching("meta-train", "evaluations", asked.schedule.batch) as progress:

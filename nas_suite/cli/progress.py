@@ -70,7 +70,7 @@ class Shown(ABC):
             parts.append(f"{done * self.each:,.0f}/{total * self.each:,.0f} {self.unit}")
         if (rate := self.pace.rate()) is not None:
             if self.unit:
-                parts.append(f"{rate * self.each:,.4g} {self.unit}/s")
+                parts.append(f"{spoken(rate * self.each)} {self.unit}/s")
             parts.append(f"ETA {clock((total - done) / rate)}" if done < total else f"took {clock(now - self.started)}")
         return "  ".join((*parts, *(f"{name} {value / self.counts[name]:.4g}" for name, value in self.sums.items())))
 
@@ -101,6 +101,11 @@ def clock(seconds: float) -> str:
     """Hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def spoken(rate: float) -> str:
+    """Four digits, or all before the point."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
 @contextlib.contextmanager

@@ -93,14 +93,19 @@ def resume(name: RunName, as_json: Json = False) -> None:
 
     run = run_at(name)
     unit = UNITS.get(run.record["kind"], "images")
-    with watching(f"resume {run.name}", unit, batch_size(run) if unit == "images" else 1) as progress:
+    with watching(f"resume {run.name}", unit, each(run)) as progress:
         run = pipeline.resume(run, progress)
     data, parts = summary(run)
     answer("runs resume", data, as_json, parts)
     note(f"next: {following(run)}")
 
 
-def batch_size(run: Run) -> int:
+def each(run: Run) -> int:
+    """How many of its units a step of a run is."""
+    if run.record["kind"] == "meta":
+        return run.record["asked"]["schedule"]["batch"]
+    if run.record["kind"] in UNITS:
+        return 1
     settings = run.record["plan"]["settings"]
     part = "method" if run.record["kind"] in ("supernet", "bilevel") else "retrain"
     return settings.get(part, {}).get("batch_size", 1)

@@ -281,7 +281,8 @@ def planned(
         recipe = demo
     typed = {name: Typed(word) if isinstance(word, str) else word for name, word in own.items() if word is not None}
     first = "nasbench201" if cls.direct else fit[0]
-    return compose(Plan(method=method, space=first), recipe, config, sets, method=method, **names, **typed)
+    start = Plan(method=method, space=first, data="digits") if cls.direct else Plan(method=method, space=first)
+    return compose(start, recipe, config, sets, method=method, **names, **typed)
 
 
 def derive(plan: Any, table: str | None, asked: Any, measure: bool, out: Path | None, as_json: bool) -> None:

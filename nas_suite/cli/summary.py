@@ -9,6 +9,7 @@ from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.rankings import of_ranking
 from nas_suite.cli.tunings import of_tuning
 from nas_suite.run import JOBS, ROWS, TRIALS, Run
+from nas_suite.telling import doubt
 from nas_suite.words import plural
 
 Parts = list[Table | str]
@@ -174,12 +175,14 @@ def of_direct(run: Run) -> tuple[dict[str, Any], Parts]:
     heads |= {"networks": len(trials), "failed": sum(t["status"] != "ok" for t in trials)}
     heads |= {"from the history": len(taken)} if taken else {}
     heads |= {f"{name} at most": short(bound) for name, bound in limits.items()}
+    heads |= {"to be known": Prose("; ".join(notes))} if (notes := run.record.get("notes")) else {}
     if result is None:
         best = pipeline.ranked(run)
         heads |= {"best validation accuracy": percent(1.0 - best[0]["values"]["error"])} if best else {}
         return about, [facts(heads)]
     heads["ended"] = Prose(pipeline.ENDS[result["ended"]])
     if "finalists" not in result:
+        heads["validation accuracy"] = f"{percent(result['val_accuracy'])}, trained as the search does"
         return about, [facts(heads), "", result["arch"]]
     test = result["test_accuracy"]
     heads |= {
@@ -218,6 +221,7 @@ def of_meta(run: Run) -> tuple[dict[str, Any], Parts]:
         heads |= {"features": result["extractor"]} | (NEUTRAL if result["extractor"] == "codes-1" else {})
         words = {"val_pearson": "held-out data sets", "published_pearson": "published validation split"}
         heads |= {f"Pearson, {what}": f"{result[name]:.3f}" for name, what in words.items() if name in result}
+        heads |= {"warning": Prose(said)} if (said := doubt(result)) else {}
         heads |= {"checkpoint": str(run.path)}
     return {"history": history, "epochs": epochs, "result": result}, [facts(heads)]
 

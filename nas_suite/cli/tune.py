@@ -8,9 +8,10 @@ import typer
 from nas_suite.cli import learning
 from nas_suite.cli.answer import note
 from nas_suite.cli.common import Json, Out, example
-from nas_suite.cli.history import Metric, Recipe, Url
+from nas_suite.cli.history import Metric, Recipe, SpaceHash, Url
 from nas_suite.cli.progress import watching
 from nas_suite.cli.train import finished
+from nas_suite.run import vacant
 from nas_suite.words import plural
 
 EXAMPLES = example(
@@ -28,6 +29,7 @@ def tune(
         int | None, typer.Option(min=1, metavar="MAX", help="Most epochs of 25 mini-batches of a trial.", show_default="5")
     ] = None,
     recipe: Recipe = "",
+    settings: SpaceHash = "",
     metric: Metric = "",
     fidelity: learning.Fidelity = "",
     without: learning.Without = None,
@@ -43,21 +45,23 @@ def tune(
 ) -> None:
     """Find sizes for `nas meta-train`: those whose surrogate predicts held-out data sets best, by TPE and Hyperband.
 
-    Needs the extra [tune] (Optuna). The same options of the history and of learning as `nas meta-train` takes.
+    Needs Optuna: pip install 'nas-suite\\[tune]'. The same options of the history and of learning as `nas meta-train` takes.
     """
     learning.check(method)
+    if out is not None:
+        vacant(out)
     from nas_suite.pipeline.meta import estimate, gathered
     from nas_suite.pipeline.tuning import ready, tune
 
     asked = learning.asking(
-        space, history, recipe, metric, fidelity, without, features, "auto", encoding, meta_optimizer, epochs, lr, floor,
-        no_datasets, seed,
+        space, history, recipe, settings, metric, fidelity, without, features, "auto", encoding, meta_optimizer, epochs, lr,
+        floor, no_datasets, seed,
     )  # fmt: skip
     ready(trials)
     found = gathered(asked)
     seconds = estimate(replace(asked, preset="fast"), found)
     if seconds is not None:
-        there = f"{plural(len(found.experience), 'evaluation')} on {plural(found.sets, 'data set')}, seen by {found.extractor}"
+        there = f"{plural(len(found.rows), 'evaluation')} on {plural(found.sets, 'data set')}, seen by {found.extractor}"
         one = f"one of the preset fast takes about {learning.spoken(seconds)} on this machine"
         note(f"tuning on {there}: {plural(trials, 'trial')}; {one}")
     with watching("tune", "steps") as progress:

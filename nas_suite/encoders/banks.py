@@ -21,7 +21,8 @@ MOST = 64
 USED = 20
 """Images of a class that an encoder looks at, drawn anew each time it trains (TNAS-DCS, main_encoder_FSBO.py:41)."""
 
-CODES = "codes-1"
+CODES, NONE = "codes-1", "none"
+"""Extractors of data sets of which classes alone are known, and of those of which nothing is."""
 """The extractor of classes whose images are not at hand: each class is a fixed random code, its images that and noise."""
 
 CODE, NOISE = 512, 0.5

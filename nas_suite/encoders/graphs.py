@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from nas_suite.graph import Graph
 
+CHUNK = 256  # nodes that are computed at once: what they take stays in a cache
+
 
 @dataclass(frozen=True)
 class GraphBatch:
@@ -88,11 +90,13 @@ class Direction(nn.Module):
         return self.computed(list(known), torch.tensor(levels), abs(ids))[ends]
 
     def computed(self, nodes: Sequence[tuple[int, ...]], levels: Int64[Tensor, " n"], ids: int) -> Float[Tensor, "n h"]:
-        """The states of nodes (type, place, what they read), level by level."""
+        """The states of nodes (type, place, what they read), level by level; ends, which none reads, tell nothing."""
         like = self.mapper.weight
+        heeded = torch.zeros(len(nodes), dtype=torch.bool)
+        heeded[[read for node in nodes for read in node[2:]]] = True
         states, told = (like.new_zeros(len(nodes), self.cell.hidden_size) for _ in range(2))
-        for level in range(int(levels.max()) + 1):
-            which = torch.nonzero(levels == level)[:, 0]
+        order = (torch.nonzero(levels == level)[:, 0] for level in range(int(levels.max()) + 1))
+        for which in (part for level in order for part in level.split(CHUNK)):
             mine = [nodes[at] for at in which.tolist()]
             heard = like.new_zeros(len(mine), self.cell.hidden_size)
             if pairs := [(at, read) for at, node in enumerate(mine) for read in node[2:]]:
@@ -100,9 +104,10 @@ class Direction(nn.Module):
                 heard.index_add_(0, into, told[read])
             one_hot = torch.eye(self.cell.input_size).to(like)[[node[0] for node in mine]]
             states[which] = state = self.cell(one_hot, heard)
+            telling = heeded[which]
             places = torch.eye(max(ids, 1), ids).to(like)[[node[1] if ids else 0 for node in mine]]
-            known = torch.cat((state, places), 1)
-            told[which] = torch.sigmoid(self.gate(known)) * self.mapper(known)
+            known = torch.cat((state, places), 1)[telling]
+            told[which[telling]] = torch.sigmoid(self.gate(known)) * self.mapper(known)
         return states
 
 

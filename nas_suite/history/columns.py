@@ -12,6 +12,8 @@ from nas_suite.disk import write_atomic, writing
 from nas_suite.errors import BadInput, suggest
 from nas_suite.history.rows import PERCENT, SHARE, Evaluation, Task, plain
 
+INSTEAD = "name another file"
+
 NEEDED = ("data", "space", "arch", "value")
 """Key of the data set, name of the space, the network's text, and the value: what every row must say."""
 
@@ -41,9 +43,9 @@ def write(file: Path, rows: Iterable[Evaluation], tasks: Iterable[Task]) -> None
         cells |= {column: getattr(about, name) or "" for column, name in ABOUT.items()}
         cells |= {"data_classes": listed(about.classes), "data_tags": plain(about.tags)}
         writer.writerow({name: "" if value is None or value == "{}" else value for name, value in cells.items()})
-    with writing(file):
+    with writing(file, INSTEAD):
         file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, text.getvalue().encode())
+    write_atomic(file, text.getvalue().encode(), INSTEAD)
 
 
 def listed(classes: Sequence[str]) -> str:
@@ -70,6 +72,8 @@ def read(file: Path, unit: str = "") -> tuple[list[Evaluation], list[Task]]:
                 raise BadInput(f"the data set {task.key!r} is told of otherwise than before")
     except (csv.Error, BadInput) as error:
         raise BadInput(f"{file}, line {reader.line_num}: {error}") from None
+    if not rows:
+        raise BadInput(f"{file} has a header and no evaluation")
     check_percents(str(file), rows)
     return [in_shares(row) for row in rows], list(tasks.values())
 
@@ -142,4 +146,4 @@ def check_percents(what: str, rows: Iterable[Evaluation]) -> None:
     """BadInput where what is said to be percents looks like shares."""
     values = [row.value for row in rows if row.unit == PERCENT and row.value is not None]
     if values and max(values) <= 1:
-        raise BadInput(f"{what}: no value is above 1 percent (the largest is {max(values):g}); shares? then say --unit share")
+        raise BadInput(f"{what}: no value is above 1 percent (the largest {max(values):g}); shares? then their unit is share")

@@ -19,7 +19,7 @@ from nas_suite.history.place import VARIABLE, address
 PATIENCE = 20.0  # seconds for which other processes that write are waited for
 LOCK = 0x6E6173  # the number by which PostgreSQL knows that a history is being written
 WRITES = "nas_writes"
-INSTEAD = f"set {VARIABLE} to another history, or to off"
+INSTEAD = f"set {VARIABLE}, or --history, to another history, or {VARIABLE} to off"
 POSTGRES = "postgresql+psycopg"
 SAID = (
     (
@@ -28,7 +28,7 @@ SAID = (
     ),
     (r"readonly|read-only|permission denied|InsufficientPrivilege", f"it cannot be written to; permit it, or {INSTEAD}"),
     (r"not a database|malformed|file is encrypted", f"it is no history of ours, or is damaged; {INSTEAD}"),
-    (r"unable to open", f"it cannot be opened: there is no such folder, or no permission; {INSTEAD}"),
+    (r"unable to open", f"it cannot be opened: it is a folder, there is no such folder, or no permission; {INSTEAD}"),
     (r"is full|No space left", f"no space is left on its disk; make room, or {INSTEAD}"),
 )
 """What databases say, and what that means."""
@@ -98,7 +98,7 @@ class Database:
 
 
 def absent(where: str) -> str:
-    return f"there is no history in {where} yet: `nas retrain` and `nas bench make` write one, or `nas history import`"
+    return f"there is no history in {where} yet: retrain, bench make and searches by training write one, or nas history import"
 
 
 def understood(url: str) -> URL:
@@ -125,8 +125,11 @@ def engine(url: URL) -> Engine:
     except ModuleNotFoundError as error:
         need = "pip install 'nas-suite[postgres]'" if backend == "postgresql" else f"pip install {error.name}"
         raise Missing(f"the history {url.render_as_string()} needs the package {error.name}: {need}") from None
-    except (NoSuchModuleError, ArgumentError) as error:
-        raise BadInput(f"the history {url.render_as_string()} cannot be opened: {error}") from None
+    except (NoSuchModuleError, ArgumentError):
+        raise BadInput(
+            f"the history {url.render_as_string()} cannot be opened: no database is called {backend}; name a file, "
+            "sqlite:////folder/history.sqlite, or postgresql://user@host/name"
+        ) from None
     begins = {"sqlite": begin_sqlite, "postgresql": begin_postgres}
     if backend == "sqlite":
         event.listen(made, "connect", leave_transactions)

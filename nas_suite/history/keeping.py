@@ -124,7 +124,8 @@ class History:
     ) -> list[Evaluation]:
         """The evaluations that fit all that is given, in the order in which they came, whatever their kinds.
 
-        `data` is a key or a name of data sets; `recipe` and `settings` are hashes or their beginnings; `fidelity` is its JSON.
+        `data` is a key or a name of data sets; `recipe` and `settings` are hashes or their beginnings; `fidelity` is its
+        JSON, or its settings as `epochs=12,width=0.5`.
         """
         query = WHOLE
         for column, wanted in (("space", space), ("split", split), ("metric", metric), ("status", status)):
@@ -134,7 +135,7 @@ class History:
         if recipe:
             query = query.where(EVALUATIONS.c.recipe.startswith(recipe, autoescape=True))
         if fidelity:
-            query = query.where(EVALUATIONS.c.fidelity == plain(json.loads(fidelity)))
+            query = query.where(EVALUATIONS.c.fidelity == fidelity_text(fidelity))
         with self.database.reading() as connection:
             rows = [evaluation_of(row) for row in connection.execute(query.order_by(EVALUATIONS.c.id)).mappings()]
         return [row for row in rows if row.settings_hash.startswith(settings)]
@@ -186,18 +187,31 @@ class History:
         kinds = [{**dict(zip(names, kind, strict=True)), "settings": short(kind[1]), "rows": n} for *kind, n in found]
         return {"where": self.where, **about, "evaluations": sum(kind["rows"] for kind in kinds), "kinds": kinds}
 
-    def dedupe(self) -> int:
+    def dedupe(self) -> tuple[int, int]:
         """Leaves one evaluation of each training: of those that did not fail the first, else the first. Returns how many were
-        removed. Repeats with other seeds are other trainings and stay."""
+        removed, and how many of them had another value. Repeats with other seeds are other trainings and stay."""
         with self.database.writing() as connection:
-            kept: dict[tuple[Any, ...], int] = {}
+            kept: dict[tuple[Any, ...], tuple[int, float | None]] = {}
+            others = 0
             rows = [(evaluation_of(row), row["id"]) for row in connection.execute(WHOLE.order_by(EVALUATIONS.c.id)).mappings()]
             for row, number in sorted(rows, key=lambda pair: pair[0].status == "failed"):
-                kept.setdefault(row.training, number)
-            gone = sorted({number for _, number in rows} - set(kept.values()))
+                first, value = kept.setdefault(row.training, (number, row.value))
+                others += number != first and row.value not in (None, value)
+            gone = sorted({number for _, number in rows} - {number for number, _ in kept.values()})
             for at in range(0, len(gone), AT_ONCE):
                 connection.execute(delete(EVALUATIONS).where(EVALUATIONS.c.id.in_(gone[at : at + AT_ONCE])))
-        return len(gone)
+        return len(gone), others
+
+
+def fidelity_text(given: str) -> str:
+    """A fidelity as it is kept, of its JSON or of settings such as `epochs=12,width=0.5`. BadInput where it is neither."""
+    try:
+        if given.lstrip().startswith("{"):
+            return plain(json.loads(given))
+        pairs = [part.split("=", 1) for part in given.split(",")]
+        return plain({name.strip(): json.loads(value) for name, value in pairs})
+    except ValueError:
+        raise BadInput(f"fidelity {given!r} is neither of the form epochs=12,width=0.5 nor an object of JSON") from None
 
 
 def there(connection: Connection, column: Any, values: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from nas_suite.history.rows import Evaluation
 from nas_suite.words import plural
 
 SHOWN = 4
+CHOSEN = ("space", "settings", "split", "metric", "recipe", "fidelity")  # what can be asked of a history
 
 
 class Kind(NamedTuple):
@@ -49,9 +50,11 @@ def one_kind(rows: Sequence[Evaluation]) -> None:
         for kind, n in list(found.items())[:SHOWN]
     ]
     more = f"; … {plural(len(found), 'kind')} in all" if len(found) > SHOWN else ""
+    chosen = [name for name in differing if name in CHOSEN]
+    advice = f"choose by {' or '.join(chosen)}" if chosen else f"keep those of one {differing[0]} in a history of their own"
     raise BadInput(
         f"these {len(rows):,} evaluations are of {plural(len(found), 'kind')} that cannot be mixed: {'; '.join(said)}{more}: "
-        f"choose by {' or '.join(differing)}, or say that they are meant to be mixed"
+        f"{advice}"
     )
 
 

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -129,6 +130,10 @@ class Evaluation:
             return f"its seed is {self.seed}; seeds are whole numbers from 0 to below 2**63"
         if self.seconds is not None and not 0 <= self.seconds < math.inf:
             return f"its seconds are {self.seconds}; they must be a finite number from 0"
+        if self.metric == "accuracy" and (self.goal == "min" or self.unit not in (SHARE, PERCENT)):
+            return f"it is an accuracy, a share of which more is better, with goal {self.goal} and unit {self.unit!r}"
+        if self.time and not is_time(self.time):
+            return f"its time is {self.time!r}; write it as 2026-11-29T12:00:00"
         return self.fault_of_value()
 
     def fault_of_value(self) -> str:
@@ -136,13 +141,22 @@ class Evaluation:
         if self.status == "failed":
             return "" if value is None else f"it failed, and yet has the value {value}; leave the value out"
         if value is None or not math.isfinite(value):
-            return f"its value is {value}; a training without a finite value is one with status failed"
+            said = "empty" if value is None else value
+            return f"its value is {said}; a training without a finite value is one with status failed"
         if self.unit == PERCENT:
             return f"its unit is percent; the history keeps shares: {value / 100:g}"
         if self.unit == SHARE and not 0 <= value <= 1:
             hint = "; are these percents? say unit percent (--unit percent)" if 1 < value <= 100 else ""
-            return f"its {self.metric} is {value:g}, and a share lies between 0 and 1{hint}"
+            return f"its {self.metric} is {value!r}, and a share lies between 0 and 1{hint}"
         return ""
+
+
+def is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def plain(settings: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from nas_suite.artefact import load_network, whole_network
 from nas_suite.engine import Progress, silent
 from nas_suite.ground import check_basis, check_finished, intact
 from nas_suite.pipeline.comparing import compare, resume_comparing
-from nas_suite.pipeline.contest import Contest
+from nas_suite.pipeline.contest import BUDGET, Contest, within_candidates
 from nas_suite.pipeline.contest import check as check_contest
 from nas_suite.pipeline.deriving import Round, continue_deriving, derive, latency_table, target_ms
 from nas_suite.pipeline.direct import ENDS, continue_directly, search_directly
@@ -26,6 +26,7 @@ from nas_suite.spaces import SPACES
 from nas_suite.tables import there
 
 __all__ = [
+    "BUDGET",
     "ENDS",
     "Contest",
     "Request",
@@ -59,6 +60,7 @@ __all__ = [
     "trained",
     "typed",
     "unfinished",
+    "within_candidates",
 ]
 
 

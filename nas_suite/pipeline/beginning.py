@@ -7,17 +7,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nas_suite.encoders.banks import CODES, bank
+from nas_suite.encoders.banks import CODES, NONE, bank
 from nas_suite.encoders.features import extractor
 from nas_suite.errors import BadInput
 from nas_suite.pipeline.recalling import foremost, most_accurate, within
-from nas_suite.pipeline.setting import Setting
+from nas_suite.pipeline.setting import Setting, settings_of
 from nas_suite.pipeline.trying import asked_of
 from nas_suite.rivals import diverse, opening, rival
 from nas_suite.run import run_at
 from nas_suite.search import Region, Searcher
 from nas_suite.space import Arch
-from nas_suite.surrogate.learned import Learned
+from nas_suite.surrogate.learned import Learned, told
 from nas_suite.surrogate.transfer import Transfer, warm
 
 LEARNING = ("tnas", "metad2a")  # searchers that a checkpoint is for
@@ -53,12 +53,25 @@ def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
     if checkpoint is None:
         return None
     known = Learned.load(checkpoint, setting.plan.space, setting.space)
-    if known.kernel is None or known.extractor == CODES:  # of images nothing was learned
+    if known.kernel is None or known.extractor in (CODES, NONE):  # of images nothing was learned
         return Transfer(known)
     s = setting.splits
     seen = bank(s.train, s.mean, s.std, extractor(known.extractor.split("-")[0]), len(s.classes))
     known.check(seen)
     return Transfer(known, seen)
+
+
+def cautions(setting: Setting, believed: Transfer | None) -> list[str]:
+    """What must be said of a search with a surrogate: that it knows nothing of the data set, or learned of another space."""
+    if believed is None or (folder := believed.learned.place) is None:
+        return []
+    said, known = [], believed.learned
+    if known.kernel is not None and known.extractor == CODES:
+        said.append(f"the surrogate knows data sets by codes of classes, and {setting.plan.data} is like none of them to it")
+    was, here = told(folder).get("settings", {}), settings_of(setting.space)
+    if other := [f"{name} {was[name]}, here {here[name]}" for name in here if name in was and was[name] != here[name]]:
+        said.append(f"the surrogate learned of {setting.plan.space} with {'; '.join(other)}")
+    return said
 
 
 def searcher(setting: Setting, region: Region, first: Sequence[Arch], believed: Transfer | None) -> Searcher:

@@ -195,6 +195,8 @@ def notes(arena: Arena, asked: Contest, lines: list[dict[str, Any]]) -> list[str
         own = [line for line in lines if line["searcher"] == name]
         if failed := [line for line in own if not line["rows"]]:
             told.append(f"{name}: {plural(len(failed), 'search', 'searches')} failed ({failed[0].get('error', '')})")
+        if len(own) > 1 and len({tuple(line["rows"]) for line in own}) == 1:
+            told.append(f"{name}: all {len(own)} seeds made one and the same search, so that it has no interval")
         early = [line for line in own if 0 < len(line["rows"]) < asked.budget]
         if early:
             told.append(f"{name}: {plural(len(early), 'search', 'searches')} ended before the budget; their last regret stands")

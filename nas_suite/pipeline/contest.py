@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from nas_suite.words import plural
 
 Feedback = Literal["val", "test"]
 PAPER = "paper"  # in place of networks to begin with: those that published TNAS begins with
+BUDGET = 100  # networks that a search may evaluate
 DESIGN = 5  # networks of an initial design (bayes.INITIAL, which a test holds against it)
 
 
@@ -32,7 +33,7 @@ class Contest:
     bench: str
     searchers: tuple[str, ...]
     dataset: str = ""
-    budget: int = 100
+    budget: int = BUDGET
     seeds: int = 8
     seed: int = 0
     feedback: Feedback = "val"
@@ -107,6 +108,12 @@ def check(asked: Contest) -> None:
         if getattr(asked, name) < least:
             why = ", the networks of an initial design" if name == "budget" else ""
             raise BadInput(f"--{name} {getattr(asked, name)} is too few: at least {least}{why}")
+
+
+def within_candidates(asked: Contest) -> Contest:
+    """With a budget of all candidates where there are fewer."""
+    table = bench(asked.bench)
+    return replace(asked, budget=min(asked.budget, tabled(table, columns(table, asked)[0].name, asked.spellings).size()))
 
 
 def opened(asked: Contest) -> Arena:

@@ -49,7 +49,7 @@ def search_directly(
 
     Nothing but `finals` opens the test images.
     """
-    from nas_suite.pipeline.beginning import begin, learned, place, searcher
+    from nas_suite.pipeline.beginning import begin, cautions, learned, place, searcher
 
     setting, found = with_latency(prepare(plan), bounds, table, asked)
     check(setting)
@@ -60,7 +60,7 @@ def search_directly(
     searcher(setting, region, start.archs, believed)  # one that cannot be had is refused before a run is made
     run = new_run(
         "direct", f"search_{plan.method}_{plan.space}_{plan.data}".replace(":", "-"), setting, out, objectives=[ERROR.name],
-        limits=dict(bounds), **start.record(setting), **basis(source),
+        limits=dict(bounds), **start.record(setting), **basis(source), notes=cautions(setting, believed),
         table=str(Path(found.where).resolve()) if found else "",
     )  # fmt: skip
     if found is not None:
@@ -113,7 +113,7 @@ def continue_directly(run: Run, setting: Setting, progress: Progress) -> Run:
             raise BadInput(f"none of {plural(len(trials), 'network')} could be trained: {trials[0]['error']}")
         about = {"ended": end, "evaluated": len(trials), "failed": len(trials) - len(best)}
         if not asked.finalists:
-            return {"result": {"arch": best[0]["arch"], **about}}
+            return {"result": {"arch": best[0]["arch"], "val_accuracy": 1.0 - best[0]["values"]["error"], **about}}
         archs = [trial["arch"] for trial in best[: asked.finalists]]
 
         def further(done: int, total: int, figures: Mapping[str, float]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_suite.disk import free
 from nas_suite.errors import BadInput
 from nas_suite.history import Added, Evaluation, History, Task, columns
 from nas_suite.importers import metad2a
@@ -18,9 +19,9 @@ from nas_suite.spaces import SPACES
 from nas_suite.tables import Column, Table
 
 
-def spelt(rows: Sequence[Evaluation]) -> list[Evaluation]:
+def spelt(rows: Sequence[Evaluation], source: str = "") -> list[Evaluation]:
     """The evaluations with every setting of their spaces and their networks in canonical text, the text that was given beside
-    it. BadInput names the evaluation whose space or network is unknown."""
+    it. BadInput names the evaluation of `source` whose space or network is unknown."""
 
     @cache
     def space_of(name: str, settings: str) -> tuple[SearchSpace, dict[str, Any]]:
@@ -39,7 +40,8 @@ def spelt(rows: Sequence[Evaluation]) -> list[Evaluation]:
         try:
             arch, spelling = canonical(row.space, row.settings_text, row.spelt)
         except BadInput as error:
-            raise BadInput(f"evaluation {at + 1}: {error}; nothing was written") from None
+            where = f"evaluation {at + 1}" + (f" of {source}" if source else "")
+            raise BadInput(f"{where}: {error}; nothing was written") from None
         settings = space_of(row.space, row.settings_text)[1]
         found.append(replace(row, arch=arch, spelling="" if spelling == arch else spelling, settings=settings))
     return found
@@ -59,7 +61,7 @@ class Wanted:
 def take(format_: str, source: str, wanted: Wanted, url: str = "") -> Added:
     """Imports the evaluations of a file or a benchmark into a history, all or none of them."""
     rows, tasks = READERS[format_](source, wanted)
-    rows = spelt(rows)
+    rows = spelt(rows, source)
     return History.open(url, make=True).add(rows, tasks)
 
 
@@ -129,7 +131,8 @@ def add(row: Evaluation, url: str = "") -> Added:
 
 
 def export(file: Path, asked: Mapping[str, str], url: str = "") -> int:
-    """Writes the evaluations that fit all that is asked for as CSV; how many there were."""
+    """Writes the evaluations that fit all that is asked for into a new CSV file; how many there were."""
+    free(file, "name another file")
     history = History.open(url)
     rows = history.evaluations(**asked)
     if not rows:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nas_suite.disk import write_atomic
+from nas_suite.disk import free, write_atomic
 from nas_suite.engine import Progress, silent
 from nas_suite.errors import BadInput
 from nas_suite.importers import luts
@@ -84,11 +84,6 @@ def space_at(name: str, settings: Mapping[str, Any], resolution: int | None) -> 
 def settings_of(space: SearchSpace) -> dict[str, Any]:
     """All settings, as JSON keeps them."""
     return json.loads(json.dumps(values_of(space)))
-
-
-def free(path: Path) -> None:
-    if path.exists():
-        raise BadInput(f"{path} is already there; remove it, or choose another --out")
 
 
 def opened(table: str) -> LatencyTable:

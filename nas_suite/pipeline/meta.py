@@ -12,14 +12,14 @@ import torch
 
 from nas_suite.data import DATA
 from nas_suite.disk import digest
-from nas_suite.encoders.banks import CODES, Bank, coded
+from nas_suite.encoders.banks import CODES, NONE, Bank, coded
 from nas_suite.encoders.features import NAMES, Extractor, extractor
 from nas_suite.encoders.joint import preset
 from nas_suite.engine import Progress, fit, silent
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.history import Evaluation, History, Task
 from nas_suite.pipeline.remembering import seen
-from nas_suite.pipeline.setting import environment, work
+from nas_suite.pipeline.setting import environment, settings_of, work
 from nas_suite.run import Run
 from nas_suite.space import SearchSpace
 from nas_suite.spaces import SPACES
@@ -30,7 +30,7 @@ from nas_suite.surrogate.meta import MetaLearner, Schedule
 from nas_suite.surrogate.standard import Standardiser
 from nas_suite.words import plural
 
-NONE = "none"  # the extractor of data sets of which neither images nor classes are known
+PLAIN = "none"  # the preset of a plain Gaussian process
 SMALL = (20, 10_000)  # data sets and rows below which the preset is tiny
 LARGE = 100_000  # rows from which it is full
 FEATURES = ("auto", *NAMES, "codes")
@@ -171,7 +171,7 @@ def features_word(made_by: str) -> str:
 def size(asked: Asked, found: Gathered) -> str:
     """The preset by the size of the history, where none is asked for; `none` where it is too small for a deep kernel."""
     if not found.experience.enough:
-        return NONE
+        return PLAIN
     if asked.preset != "auto":
         preset(asked.preset)
         return asked.preset
@@ -182,7 +182,7 @@ def size(asked: Asked, found: Gathered) -> str:
 
 def learner(asked: Asked, found: Gathered) -> MetaLearner | None:
     """What is trained, untrained; None where the history is too small."""
-    if (name := size(asked, found)) == NONE:
+    if (name := size(asked, found)) == PLAIN:
         return None
     datasets = asked.build.datasets and found.shelf is not None
     shelf = found.shelf or Shelf((np.zeros((1, 4), np.float32),), ((0,),) * found.sets)
@@ -238,7 +238,8 @@ def continue_meta(run: Run, progress: Progress = silent) -> Run:
             first.metric, first.unit, first.goal,
         )  # fmt: skip
         about = {key: value for key, value in figures.items() if key.startswith(("val_", "published_"))}
-        sums = learned.save(run.path, {"seed": asked.seed, "schedule": asdict(asked.schedule), "validation": about})
+        told = {"seed": asked.seed, "schedule": asdict(asked.schedule), "validation": about}
+        sums = learned.save(run.path, told | {"settings": settings_of(found.space)})
         sizes = {"preset": size(asked, found), "rows": len(found.experience), "datasets": found.sets}
         return {"result": {**sizes, "extractor": made_by, "best_epoch": figures.get("epoch"), **about, "sha256": sums}}
 
@@ -256,7 +257,7 @@ def lacking(found: Gathered) -> str:
     """What a history has too little of for a deep kernel; nothing where it has enough."""
     if found.experience.enough:
         return ""
-    there = f"{plural(found.sets, 'data set')} and {plural(len(found.experience), 'evaluation')}"
+    there = f"{plural(found.sets, 'data set')} and {plural(len(found.experience), 'evaluated network')}"
     return f"{there} are too few to learn from (at least {LEAST_SETS} and {LEAST_ROWS})"
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 
 from nas_suite.rank import RESAMPLES, Estimate, interval, resamples
 
+LEAST = 3  # seeds of which an interval can be told: of two a bootstrap knows the two alone
 MARKS = (5, 10, 20, 30, 50, 100)  # evaluations after which regret is told, and after the last
 
 
@@ -73,17 +74,23 @@ class Outcome:
     weights: Int64[np.ndarray, "r s"]
 
     def regret(self, at: int) -> Estimate:
-        return mean(self.regrets[:, at - 1], self.weights)
+        """The mean over seeds; searches that are all one and the same tell nothing of chance."""
+        return mean(self.regrets[:, at - 1], self.weights, self.alike)
+
+    @property
+    def alike(self) -> bool:
+        """Whether its seeds all asked for the same networks in the same order."""
+        return len({tuple(search.asked) for search in self.searches}) == 1
 
 
 def marks(budget: int) -> list[int]:
     return sorted({*(mark for mark in MARKS if mark < budget), budget})
 
 
-def mean(values: Float[np.ndarray, " s"], weights: Int64[np.ndarray, "r s"]) -> Estimate:
-    """The mean over seeds with its bootstrap interval; unknown bounds where there is one seed alone."""
+def mean(values: Float[np.ndarray, " s"], weights: Int64[np.ndarray, "r s"], alike: bool = False) -> Estimate:
+    """The mean over seeds with its bootstrap interval; unknown bounds where seeds are too few or all alike."""
     value = float(values.mean())
-    if len(values) < 2:
+    if alike or len(values) < LEAST:
         return Estimate(value, float("nan"), float("nan"))
     return interval(value, weights @ values / weights.sum(1), len(values))
 
@@ -147,8 +154,9 @@ def differences(found: Sequence[Outcome], at: Sequence[int]) -> list[dict[str, A
         weights = resamples(len(common), 0)
         by_mark = {}
         for mark in at:
-            e = mean(pairs[0][:, mark - 1] - pairs[1][:, mark - 1], weights)
-            by_mark[str(mark)] = {**bounds(e), "real": not e.low <= 0 <= e.high}
+            less = pairs[0][:, mark - 1] - pairs[1][:, mark - 1]
+            e = mean(less, weights, other.alike and first.alike)
+            by_mark[str(mark)] = {**bounds(e), "real": e.low > 0 or e.high < 0}
         told.append({"of": other.name, "less": first.name, "seeds": len(common), "regret": by_mark})
     return told
 

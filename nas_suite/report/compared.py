@@ -146,12 +146,12 @@ def heading(found: Compared) -> tuple[str, ...]:
 
 
 def intervals(found: Compared) -> Table | None:
-    """None where there is one seed alone."""
+    """None where no searcher has one."""
     bounds = [[c.figures["regret"][at] for at in found.marks] for c in found.contenders]
-    if any(b["low"] is None for row in bounds for b in row):
+    if all(b["low"] is None for row in bounds for b in row):
         return None
     rows = [
-        (c.name, *(f"{points(b['low'])} … {points(b['high'])}" for b in row))
+        (c.name, *("–" if b["low"] is None else f"{points(b['low'])} … {points(b['high'])}" for b in row))
         for c, row in zip(found.contenders, bounds, strict=True)
     ]
     return Table("95 % intervals of regret", heading(found), rows)
@@ -184,7 +184,7 @@ def less(e: Mapping[str, Any]) -> str:
 
 
 def span(e: Mapping[str, Any]) -> str:
-    return f"{signed(e['low'])} … {signed(e['high'])}"
+    return "–" if e["low"] is None else f"{signed(e['low'])} … {signed(e['high'])}"
 
 
 def signed(regret: Number) -> str:

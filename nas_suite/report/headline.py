@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from nas_suite.data import DATA
 from nas_suite.methods import METHODS
+from nas_suite.pipeline.regret import LEAST
 from nas_suite.plan import FIT, Plan, compose, recipes
 from nas_suite.registry import defaults
 from nas_suite.report.compared import Compared, Contender, soon
@@ -221,15 +222,15 @@ def of_comparison(found: Compared) -> Headline:
     title = f"{listed([c.name for c in best])} {come} closest to the optimum of {r['bench']}, on {r['dataset']}"
     tiles = [Tile(c.name, points(c.last["mean"]), f"regret in points {at}; optimum {soon(c)}") for c in order[:4]]
     lede = f"{plural(len(order), 'searcher')} compared over {plural(r['seeds'], 'seed')}."
-    return Headline(over(found.run), title, f"{lede} {sureness(order, len(best))}".strip(), tiles)
+    return Headline(over(found.run), title, f"{lede} {sureness(order, len(best), r['seeds'])}".strip(), tiles)
 
 
-def sureness(order: Sequence[Contender], leading: int) -> str:
+def sureness(order: Sequence[Contender], leading: int, seeds: int) -> str:
     """Whether the first of several searchers are apart from the next one by more than chance, in words."""
     if len(order) < 2:
         return ""
     if any(c.last["high"] is None for c in order[: leading + 1]):
-        return "One seed says little: --seeds sets how many there are."
+        return unsure(seeds)
     if leading == len(order):
         return f"All have a mean regret of {points(order[0].last['mean'])}."
     best, other = order[:leading], order[leading]
@@ -238,6 +239,14 @@ def sureness(order: Sequence[Contender], leading: int) -> str:
         return f"The 95 % interval of its regret is {apart} from that of {other.name}."
     tie = f"They tie at {points(best[0].last['mean'])}"
     return f"{tie}; the 95 % intervals of their regrets are {apart} from that of {other.name}."
+
+
+def unsure(seeds: int) -> str:
+    """Why there is no interval, in words."""
+    if seeds == 1:
+        return "One seed says little: --seeds sets how many there are."
+    few = f"of {plural(seeds, 'seed')}" if seeds < LEAST else "where all seeds make one and the same search"
+    return f"There is no interval {few}, so chance cannot be told from what is better."
 
 
 def of_bench(made: Made) -> Headline:

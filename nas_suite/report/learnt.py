@@ -11,6 +11,7 @@ from nas_suite.report.tables import Table, told
 from nas_suite.report.words import Number, percent, seconds, three
 from nas_suite.run import Run
 from nas_suite.surrogate.experience import LEAST_ROWS, LEAST_SETS
+from nas_suite.telling import doubt
 from nas_suite.words import plural
 
 NONE = "none"  # in place of a preset or an extractor: there is none
@@ -116,7 +117,8 @@ def remarks(found: Learnt) -> list[str]:
     """Sizes, and what a search on an unknown data set gets."""
     if found.plain:
         return []
-    said = [f"Sizes of the deep kernel: {sizes(found)}."]
+    said = [f"{little[0].upper()}{little[1:]}."] if (little := doubt(found.result)) else []
+    said.append(f"Sizes of the deep kernel: {sizes(found)}.")
     if found.result.get("extractor", "").startswith("codes"):
         said.append("Unknown data sets get the mean of those known, for classes have random codes and no images were seen.")
     return said

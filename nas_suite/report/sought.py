@@ -166,11 +166,12 @@ def trials(found: Sought) -> Table | None:
 
 
 def remarks(found: Sought) -> list[str]:
-    """What failed, and what all of it cost."""
+    """What failed, what all of it cost, and what is to be known of how it began."""
     said = []
     if found.failed:
         reasons = dict.fromkeys(trial.get("error", "no reason given") for trial in found.failed)
         said.append(f"{plural(len(found.failed), 'network')} could not be trained: {'; '.join(list(reasons)[:3])}.")
     trained = len(entries(found.run)) - len(found.recalled)
     said.append(f"{plural(trained, 'training')} took {seconds(spent(found.run))}.")
+    said += [f"{note[0].upper()}{note[1:]}." for note in found.run.record.get("notes", ())]
     return said

@@ -104,8 +104,8 @@ class Learned:
             raise BadInput(
                 f"{folder} was learned on {was}, not on {space_name}: search {was}, or nas meta-train tnas --space {space_name}"
             )
-        if digest(folder / WEIGHTS) != about["sha256"]:
-            raise BadInput(f"{folder / WEIGHTS} is damaged or another's (its checksum does not fit): meta-train again")
+        if not (folder / WEIGHTS).is_file() or digest(folder / WEIGHTS) != about["sha256"]:
+            raise BadInput(f"{folder / WEIGHTS} is missing, damaged or another's (its checksum does not fit): meta-train again")
         try:
             return replace(cls.read(about, load_file(folder / WEIGHTS), space_name, space), place=folder)
         except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
@@ -229,7 +229,7 @@ def told(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads((folder / ABOUT).read_bytes())
     except FileNotFoundError:
-        raise BadInput(f"{folder} holds nothing learned (no {ABOUT}); nas meta-train tnas --out {folder} makes it") from None
+        raise BadInput(f"{folder} holds nothing learned (no {ABOUT}): nas meta-train tnas makes such a folder") from None
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder / ABOUT} cannot be read ({error}): meta-train again") from None
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:

@@ -1,6 +1,7 @@
 """Meta-training: a deep kernel learned over a history by REPTILE or Adam, as one learner of the engine."""
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,12 +57,14 @@ class Schedule:
         for name in ("epochs", "steps", "inner"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} must be at least 1, got {getattr(self, name)}")
-        fine = self.rate > 0 and 0 <= self.reach <= 1 and self.batch >= 2 and 0 < self.val_share < 1
-        if not (fine and self.floor < 0):
-            raise BadInput(
-                f"lr must be above 0, reach 0 to 1, batch at least 2, val_share between 0 and 1 and floor below 0, got lr = "
-                f"{self.rate}, reach = {self.reach}, batch = {self.batch}, val_share = {self.val_share}, floor = {self.floor}"
-            )
+        for name, value, fine, due in (
+            ("lr", self.rate, 0 < self.rate < math.inf, "above 0"), ("reach", self.reach, 0 <= self.reach <= 1, "0 to 1"),
+            ("batch", self.batch, self.batch >= 2, "at least 2"),
+            ("val_share", self.val_share, 0 < self.val_share < 1, "between 0 and 1"),
+            ("floor", self.floor, self.floor < 0, "below 0"),
+        ):  # fmt: skip
+            if not fine:
+                raise BadInput(f"{name} must be {due}, got {value}")
 
     @property
     def rate(self) -> float:
