@@ -104,16 +104,15 @@ def test_a_design_is_given(tmp_path: Path) -> None:
     file = tmp_path / "begin.txt"
     file.write_text("331P\n\n1\n33\nPPPP\n1\n3\n13\n")
     said = nas(*FEW, "--init", file)
-    assert re.search(r"begin +the 6 networks that were given\n", said.out)
+    assert re.search(r"begin +all searchers of a seed with the same 6 networks, given by --init\n", said.out)
     run = run_at("compare_s4-digits-1")
     space = SPACES.build("mixpath-s4", {})
     table = tables.Table.open(tables.there()["s4-digits"])
     wanted = [table.find(space.canonical(space.parse(text)) or ()) for text in ("331P", "1", "33", "PPPP", "3", "13")]
     assert all(line["rows"][:6] == wanted for line in run.lines(JOBS))
     assert run.record["result"]["differences"]
-    assert (
-        "begin with the same 6 networks, which were given." in Path(nas("report", run.name, "--json").data["file"]).read_text()
-    )
+    page = Path(nas("report", run.name, "--json").data["file"]).read_text()
+    assert "begin with the same 6 networks, given by --init." in page
     assert nas(*BOTH, "--budget", 5, "--init", file).error.startswith(
         "--budget 5 is too few: at least 6, the networks of an initial"
     )
