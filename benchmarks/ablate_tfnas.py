@@ -14,7 +14,8 @@ tfnas-cifar10-cpu, at a quarter of the resolution inside, but for what its name 
 
 A search is a run in a folder of --out that resumes from its checkpoint, its network is retrained from scratch as wide as it is
 in the supernet (not with --retrain-epochs 0); what came of both is a line of results.jsonl. The same command goes on where it
-was stopped and prints the table at the end, of each figure the mean over seeds and its 95 % interval (Student's t).
+was stopped and prints two tables at the end: of each figure the mean over seeds and its 95 % interval (Student's t), and what
+bi-sampling is ahead, paired by seed.
 """
 
 import argparse
@@ -189,13 +190,31 @@ COLUMNS: dict[str, tuple[float, Callable[[Mapping[str, Any]], float]]] = {
 }
 
 
+def spread(values: Sequence[float]) -> str:
+    """An interval in words; nothing where the values are none."""
+    return "–" if any(map(math.isnan, values)) else "{:.2f} ± {:.2f}".format(*interval(values))
+
+
 def table(done: Mapping[tuple[str, int], Mapping[str, Any]]) -> str:
     lines = [" | ".join(["kind", "seeds", *COLUMNS])]
     for kind in KINDS:
         rows = [line for (name, _), line in sorted(done.items()) if name == kind]
         if rows:
-            told = ["{:.2f} ± {:.2f}".format(*interval([scale * of(row) for row in rows])) for scale, of in COLUMNS.values()]
+            told = [spread([scale * of(row) for row in rows]) for scale, of in COLUMNS.values()]
             lines.append(" | ".join([kind, str(len(rows)), *told]))
+    return "\n".join(lines)
+
+
+def paired(done: Mapping[tuple[str, int], Mapping[str, Any]]) -> str:
+    """How much better bi-sampling is than each other kind, in points of accuracy, seed by seed."""
+    names = [name for name in COLUMNS if name in ("paths, %", "inherited, %", "retrained, %")]
+    lines = [" | ".join(["bi-sampling less", "seeds", *names])]
+    for kind in list(KINDS)[1:]:
+        seeds = [seed for name, seed in done if name == kind and ("bi-sampling", seed) in done]
+        if len(seeds) > 1:
+            ways = [COLUMNS[name] for name in names]
+            told = [spread([scale * (of(done["bi-sampling", s]) - of(done[kind, s])) for s in seeds]) for scale, of in ways]
+            lines.append(" | ".join([kind, str(len(seeds)), *told]))
     return "\n".join(lines)
 
 
@@ -216,7 +235,7 @@ def main() -> None:
                 write_atomic(asked.out / RESULTS, "".join(json.dumps(row) + "\n" for row in done.values()).encode())
                 told = f"paths {line['paths']:.3f}  retrained {line['retrained']:.3f}"
                 print(f"{time.strftime('%H:%M:%S')}  {answer.task.name}  {line['cost']:.0f} s  {told}", flush=True)
-        print(table(done))
+        print(f"{table(done)}\n\n{paired(done)}")
         print(f"made by: {shlex.join(['python', *sys.argv])}")
     except BadInput as error:
         sys.exit(str(error))
