@@ -130,9 +130,10 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 @pytest.mark.skipif(not machine.keep_memory(), reason="this system's C library cannot be told to keep memory")
 def test_what_a_network_frees_is_not_cleared_anew_at_each_run() -> None:
-    """In a process of its own: pages that the system had to clear in ten runs of features of 40 MB."""
+    """In a process of its own: pages that the system had to clear in a run of features of 40 MB, the median of ten, for a busy
+    system takes pages away now and then."""
     code = """
-import resource, torch
+import resource, statistics, torch
 from nas_suite.latency import backends
 from nas_suite.latency.conditions import Conditions
 
@@ -143,10 +144,11 @@ if KEPT:
     backends.timed(module, (8, 256, 256), under, torch.device("cpu"), 0.2)
 with torch.inference_mode():
     module(x)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
+    counts = []
+    for _ in range(11):
+        counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
         module(x)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(int(statistics.median(after - before for before, after in zip(counts, counts[1:]))))
 """
     kept, handed_back = (
         int(
@@ -154,4 +156,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         )
         for how in ("True", "False")
     )
-    assert kept < 1000 < 20_000 < handed_back
+    assert kept < 100 < 2_000 < handed_back
