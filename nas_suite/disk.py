@@ -28,20 +28,20 @@ WORDS = {
 def write_atomic(path: Path, data: bytes, instead: str = ELSEWHERE) -> None:
     """The whole of `data` stands at `path`, or what stood there before; BadInput where the disk refuses (`refusal`), and
     where a device or a pipe stands, which would be replaced by a file. Where a link leads is written to."""
-    path = path.resolve()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise BadInput(f"cannot write to {path}: it is no regular file; {instead}")
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    place = Path(os.path.realpath(path))
+    part = place.with_name(f".{place.name}.{os.getpid()}{PART}")
     with writing(path, instead):
+        if place.exists() and not place.is_file() and not place.is_dir():
+            raise BadInput(f"cannot write to {path}: it is no regular file; {instead}")
         try:
             with open(part, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, path)
+            os.replace(part, place)
         finally:
             part.unlink(missing_ok=True)
-    sync(path.parent)
+    sync(place.parent)
 
 
 def free(path: Path, instead: str = ELSEWHERE) -> None:

@@ -74,10 +74,14 @@ def recorded(path: Path) -> tuple[dict[str, Any], str]:
 def vacant(path: Path) -> None:
     """BadInput where something is at a path that a new run would take; files that are not whole do not count."""
     with writing(path, elsewhere(path)):
-        taken = path.exists() and (not path.is_dir() or any(not p.name.endswith(PART) for p in path.iterdir()))
-    if taken:
-        hint = f"`nas runs resume {quoted(str(path))}` goes on with it, " if (path / RECORD).exists() else ""
-        raise BadInput(f"{path} is already there; {hint}--out names another folder")
+        if path.exists() and (not path.is_dir() or any(not p.name.endswith(PART) for p in path.iterdir())):
+            raise taken(path)
+
+
+def taken(path: Path) -> BadInput:
+    """What is said of a path at which something is."""
+    hint = f"`nas runs resume {quoted(str(path))}` goes on with it, " if (path / RECORD).exists() else ""
+    return BadInput(f"{path} is already there; {hint}--out names another folder")
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Run:
         with writing(path, elsewhere(path)):
             path.mkdir(parents=True, exist_ok=True)
             if not write_new(path / RECORD, as_json(record)):
-                vacant(path)
+                raise taken(path)
         return cls(path, dict(record))
 
     @classmethod

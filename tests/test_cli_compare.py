@@ -84,6 +84,10 @@ def test_one_search_made_by_every_seed_has_no_interval_either(tmp_path: Path) ->
     said = "gp-ei: all 3 seeds made one and the same search, so that it has no interval"
     assert data["notes"] == [said]
     shown = nas("runs", "show", data["run"]["name"]).out
+    assert "95 % interval" in shown
+    two = nas(*BOTH, "--budget", 6, "--seeds", 2, "--init", file).out
+    assert "inside the noise" not in two  # of which two seeds tell nothing
+    assert "–" in two
     assert said in " ".join(shown.split())
     assert nas("report", data["run"]["name"], "--out", tmp_path / "r.html").code == 0
 

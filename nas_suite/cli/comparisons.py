@@ -16,7 +16,7 @@ def of_comparison(run: Run) -> tuple[dict[str, Any], list[Table | str]]:
     if result is None:
         return {"bench": run.record["bench"]}, [facts({"benchmark": run.record["bench"]})]
     parts: list[Table | str] = [facts(heads(result, run.record)), "", table(result), "", legend(result)]
-    if any(s["seeds"] > 1 for s in result["searchers"]):
+    if any(s["regret"][str(at)]["low"] is not None for s in result["searchers"] for at in result["at"]):
         parts += ["", intervals(result)]
     if len(result["searchers"]) > 1:
         parts += ["", ranks(result)]
@@ -91,7 +91,9 @@ def apart(r: Mapping[str, Any]) -> Table:
         for at in r["at"]:
             e = d["regret"][str(at)]
             spread = "–" if e["low"] is None else f"{signed(e['low'])} … {signed(e['high'])}"
-            rows.append((d["of"], str(at), signed(e["mean"]), spread, "" if e["real"] else "inside the noise"))
+            rows.append(
+                (d["of"], str(at), signed(e["mean"]), spread, "" if e["real"] or e["low"] is None else "inside the noise")
+            )
     return Table((f"less {r['differences'][0]['less']}", "after", "regret", "95 % interval", ""), rows)
 
 

@@ -158,7 +158,7 @@ class Transfer(Model):
     def believed(self, archs: Sequence[Arch]) -> Float[Tensor, " a"]:
         """What the history expects, in its standard deviations."""
         history = self.remembering
-        if not isinstance(archs, tuple) and all(arch in self.beliefs for arch in archs):
+        if archs and not isinstance(archs, tuple) and all(arch in self.beliefs for arch in archs):
             return torch.stack([self.beliefs[arch] for arch in archs])
         return self.remembered("prior", archs, lambda: history.expected(self.full(archs)))
 
