@@ -145,6 +145,15 @@ class DeepKernel(nn.Module):
         """The learned kernel of z."""
         return self.process.kernel.kernels[0]  # type: ignore[union-attr,index,return-value]
 
+    @property
+    def share(self) -> float:
+        """Of the variance that the joint and the plain kernel have together, that of the joint one: 5 to 95 %, or half where no
+        plain kernel was learned."""
+        if not self.build.plain:
+            return 0.5
+        joint, plain = (kernel.outputscale.item() for kernel in (self.joint, self.shallow[0]))  # type: ignore[operator]
+        return min(max(joint / (joint + plain), 0.05), 0.95)
+
     def weights(self) -> dict[str, Tensor]:
         """All that was learned or follows from the history."""
         kept = {**dict(self.named_parameters()), "centre": self.centre, "spread": self.spread, "neutral": self.neutral}

@@ -40,9 +40,9 @@ class Bounded(Interval):
         return torch.logit((transformed_tensor.log() - low) / (high - low))
 
 
-def matern(dimensions: int = 0, length: float = 0.6) -> Kernel:
-    """Matérn-5/2 times a scale, for features of which two are at most about 1 apart. One length scale, with its prior's median
-    at `length`; with `dimensions`, one for each (ARD)."""
+def matern(dimensions: int = 0, length: float = 0.6, variance: float = 1.0) -> Kernel:
+    """Matérn-5/2 times a variance, for features of which two are at most about 1 apart. One length scale, with its prior's
+    median at `length`; with `dimensions`, one for each (ARD)."""
     inner = MaternKernel(
         nu=2.5,
         ard_num_dims=dimensions or None,
@@ -50,13 +50,14 @@ def matern(dimensions: int = 0, length: float = 0.6) -> Kernel:
         lengthscale_prior=LogNormalPrior(math.log(length), 0.75),
     )
     inner.initialize(lengthscale=length)
-    return scaled(inner)
+    return scaled(inner, variance)
 
 
-def scaled(inner: Kernel) -> Kernel:
-    """A kernel times a learned variance, about 1 before anything is seen."""
-    kernel = ScaleKernel(inner, outputscale_prior=LogNormalPrior(0.0, 0.75), outputscale_constraint=Bounded(0.02, 50.0))
-    kernel.initialize(outputscale=1.0)
+def scaled(inner: Kernel, variance: float = 1.0) -> Kernel:
+    """A kernel times a learned variance, about `variance` before anything is seen."""
+    prior = LogNormalPrior(math.log(variance), 0.75)
+    kernel = ScaleKernel(inner, outputscale_prior=prior, outputscale_constraint=Bounded(0.02, 50.0))
+    kernel.initialize(outputscale=variance)
     return kernel
 
 

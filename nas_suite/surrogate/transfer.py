@@ -17,7 +17,7 @@ from nas_suite.space import Arch
 from nas_suite.surrogate.deep import DeepKernel
 from nas_suite.surrogate.experience import Experience
 from nas_suite.surrogate.features import OneHot
-from nas_suite.surrogate.gp import Posterior, Process, matern
+from nas_suite.surrogate.gp import Posterior, Process, matern, scaled
 from nas_suite.surrogate.learned import Learned, Remembered
 from nas_suite.surrogate.model import Model
 from nas_suite.surrogate.standard import CLIP, Standardiser
@@ -127,12 +127,16 @@ class Transfer(Model):
         return self.given.covariance(self.rows(archs), self.rows(others))
 
     def fresh(self) -> Kernel:
-        """A kernel on rows: z, then one-hot columns."""
+        """A kernel on rows: z, then one-hot columns. Together its parts are as strong as a plain process's kernel, in the
+        proportion that was learned, before anything is seen."""
         if not self.deep:
             return matern()
-        plain, width = matern(length=1.0), self.kernel.width
-        plain.register_buffer("active_dims", torch.arange(width, width + self.kernel.networks.columns))
-        return copy.deepcopy(self.kernel.joint) + plain
+        learned, width = self.kernel, self.kernel.width
+        joint = scaled(copy.deepcopy(learned.joint.base_kernel), learned.share)  # type: ignore[arg-type]
+        plain = matern(length=1.0, variance=1 - learned.share)
+        joint.register_buffer("active_dims", torch.arange(width))
+        plain.register_buffer("active_dims", torch.arange(width, width + learned.networks.columns))
+        return joint + plain
 
     def rows(self, archs: Sequence[Arch]) -> Float[Tensor, "a r"]:
         return torch.cat((self.z(archs), self.plain(archs)), 1) if self.deep else self.one_hot(archs)
