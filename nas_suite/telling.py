@@ -74,7 +74,10 @@ def beginning(record: Mapping[str, Any]) -> str:
         return "given by --init"
     if not record["same_init"]:
         return ""
-    learned = list(learning(record))
+    from nas_suite.pipeline.learning import folders, heard
+
+    given = record.get("checkpoints") or {}
+    learned = list(folders(heard(record["searchers"], given), given))
     best = "tnas" if "tnas" in learned else next(iter(learned), "")  # as `Arena.design` has it
     return f"the best by what {best} has learned" if best else "drawn at random"
 

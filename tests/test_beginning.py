@@ -173,6 +173,25 @@ def test_a_search_begins_with_what_a_surrogate_believes(checkpoint: Path) -> Non
         pipeline.resume(run.update(status="interrupted"))
 
 
+def test_the_most_accurate_are_those_of_one_kind() -> None:
+    archs = networks(9)
+    told("long", archs[:4], [0.97, 0.98, 0.99, 0.96], epochs=200)
+    told("short", archs[4:], [0.5, 0.7, 0.6, 0.4, 0.3])
+    assert first(setting("method.init=paper")) == [archs[5], archs[6], archs[4]]
+
+
+def test_a_checkpoint_that_learned_too_little_is_told_so(tmp_path: Path) -> None:
+    fill(30, 2)
+    small = meta_train(Asked("nasbench201")).path
+    run = pipeline.search_directly(planned("tnas", "method.budget=5", "method.finalists=0"), {}, small)
+    assert run.record["beginning"] == "history"
+    assert run.record["notes"][0].startswith(
+        "the checkpoint was learned from 2 data sets and 30 evaluated networks, too little"
+    )
+    with pytest.raises(BadInput, match="too little for a deep kernel, without which metad2a is nothing"):
+        beginning.learned(setting(method="metad2a"), small)
+
+
 def test_a_surrogate_of_data_sets_of_which_nothing_is_known_searches_too() -> None:
     rng = random.Random(0)
     space = setting().space

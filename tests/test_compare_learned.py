@@ -21,6 +21,7 @@ from nas_suite.surrogate.deep import Build
 from nas_suite.surrogate.learned import Learned
 from nas_suite.surrogate.standard import Standardiser
 from nas_suite.surrogate.transfer import Transfer, warm
+from nas_suite.telling import beginning
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,20 @@ def test_a_history_too_small_to_learn_from_begins_with_the_best_in_it(saved: Pat
     contest = asked(saved, "tnas", folder="small")
     arena, told = opened(contest), experience()
     wanted = [arena.space.rows[arch] for arch in warm(told, len(told.archs)) if arch in arena.space.rows][:5]
-    assert rows(contest)["tnas"][:5] == wanted
+    run = pipeline.compare(contest)
+    assert run.lines(JOBS)[0]["rows"][:5] == wanted
+    assert "too little for a deep kernel: a plain Gaussian process searches" in run.record["result"]["notes"][0]
+    found = rows(asked(saved, "tnas:random-init", "tnas:no-meta", folder="small"))
+    assert found["tnas:random-init"][:5] != wanted
+    assert found["tnas:no-meta"][:5] == wanted
+
+
+def test_rivals_alone_can_begin_as_tnas_would(saved: Path) -> None:
+    own = rows(asked(saved, "tnas"))["tnas"]
+    contest = asked(saved, "gp-ei", "random", same_init=True)
+    run = pipeline.compare(contest)
+    assert all(line["rows"][:5] == own[:5] for line in run.lines(JOBS))
+    assert beginning(run.record) == "the best by what tnas has learned"
 
 
 def test_what_is_not_known_of_a_data_set_is_said(saved: Path) -> None:
@@ -116,7 +130,7 @@ def test_what_is_not_known_of_a_data_set_is_said(saved: Path) -> None:
     result = pipeline.compare(asked(saved, *names, "random", checkpoints=places)).record["result"]
     said = "no features of digits are at hand, so that it has the neutral code of no data set"
     assert result["notes"] == [f"tnas, tnas:no-graph: {said}"]
-    assert pipeline.compare(asked(saved, "random")).record["result"]["notes"] == []
+    assert pipeline.compare(asked(saved, "random", same_init=True)).record["result"]["notes"] == []
 
 
 def test_checkpoints_are_named_on_the_command_line(saved: Path) -> None:
@@ -140,7 +154,8 @@ def test_checkpoints_are_named_on_the_command_line(saved: Path) -> None:
         ("tnas:no-graph", "whole", "tnas:no-graph has learned otherwise: give --checkpoint tnas:no-graph=CKPT, made by"),
         ("tnas:no-dataset", "whole", r"made by `nas meta-train tnas --no-datasets`"),
         ("tnas", "nothing", "nothing holds nothing learned"),
-        ("metad2a", "small", "believes nothing before it is fitted"),
+        ("metad2a", "small", "too little for a deep kernel, without which metad2a is nothing"),
+        ("random", "whole", "--checkpoint has no effect on random: .* with --same-init all begin as tnas would"),
     ],
 )
 def test_checkpoints_that_do_not_do_are_refused(saved: Path, name: str, folder: str, message: str) -> None:
@@ -150,6 +165,8 @@ def test_checkpoints_that_do_not_do_are_refused(saved: Path, name: str, folder: 
 
 def test_an_ablation_must_leave_out_what_it_is_named_after(saved: Path) -> None:
     for name in ("tnas:no-graph", "tnas:no-dataset"):
+        with pytest.raises(BadInput, match=f"without which {name} is nothing"):
+            pipeline.compare(asked(saved, name, checkpoints={name: str(saved / "small")}))
         with pytest.raises(BadInput, match=f"leaves out nothing, which {name} is to do"):
             pipeline.compare(asked(saved, name, checkpoints={name: str(saved / "whole")}))
 

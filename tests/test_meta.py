@@ -125,7 +125,8 @@ def test_what_is_added_to_the_history_meanwhile_changes_nothing_and_what_is_gone
     history = fill()
     run = meta_train(Asked(schedule=SHORT))
     before = learned(run)
-    history.add([Evaluation("nasbench201", SPACE.describe(SPACE.sample(random.Random(9))), "set0", 0.9, recipe={"lr": 0.1})])
+    text = SPACE.describe(SPACE.sample(random.Random(9)))
+    history.add([Evaluation("nasbench201", text, "set0", 0.9, recipe={"lr": lr}, seed=99) for lr in (0.1, 0.2)])  # two kinds
     for name in ("learned.json", "learned.safetensors"):
         (run.path / name).unlink()
     again = learned(pipeline.resume(Run.open(run.path)))
@@ -153,6 +154,21 @@ def test_data_sets_can_be_left_out_and_the_test_split_is_not_read() -> None:
     assert 0.111 not in found.experience.values
     with pytest.raises(BadInput, match="left out"):
         gathered(Asked(without=("set0", "set1", "set2", "set3")))
+    with pytest.raises(BadInput, match=r"no data set 'set-1'.* 'set1'"):  # or what was to be left out would be learned
+        gathered(Asked(without=("set-1",)))
+    history.add([replace(row, recipe={"lr": 0.2}) for row in history.evaluations(data="set3", split="val")])
+    with pytest.raises(BadInput, match="cannot be mixed"):
+        gathered(Asked(without=("set1",)))
+    assert len(gathered(Asked(without=("set3",))).experience) == 60
+
+
+def test_what_a_published_split_keeps_back_does_not_make_a_history_large_enough() -> None:
+    """Three data sets with 80 rows, of which two are held back whole."""
+    history = fill(80, 1)
+    history.add([replace(row, data=f"set{at}", tags={"split": "validation"}) for row in history.evaluations() for at in (1, 2)])
+    found = gathered(Asked())
+    assert (found.sets, len(found.experience), found.experience.enough) == (3, 240, False)
+    assert learned(meta_train(Asked())).kernel is None
 
 
 @pytest.mark.parametrize(

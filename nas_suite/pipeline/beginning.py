@@ -10,6 +10,7 @@ from typing import Any
 from nas_suite.encoders.banks import CODES, NONE, bank
 from nas_suite.encoders.features import extractor
 from nas_suite.errors import BadInput
+from nas_suite.pipeline.learning import fitting, plainly
 from nas_suite.pipeline.recalling import foremost, most_accurate, within
 from nas_suite.pipeline.setting import Setting, settings_of
 from nas_suite.pipeline.trying import asked_of
@@ -52,7 +53,7 @@ def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
     """The surrogate of a checkpoint, which knows the setting's data set by its training images; None where none is given."""
     if checkpoint is None:
         return None
-    known = Learned.load(checkpoint, setting.plan.space, setting.space)
+    known = fitting(setting.plan.method, Learned.load(checkpoint, setting.plan.space, setting.space), checkpoint)
     if known.kernel is None or known.extractor in (CODES, NONE):  # of images nothing was learned
         return Transfer(known)
     s = setting.splits
@@ -65,7 +66,8 @@ def cautions(setting: Setting, believed: Transfer | None) -> list[str]:
     """What must be said of a search with a surrogate: that it knows nothing of the data set, or learned of another space."""
     if believed is None or (folder := believed.learned.place) is None:
         return []
-    said, known = [], believed.learned
+    known = believed.learned
+    said = [few] if (few := plainly(known)) else []
     if known.kernel is not None and known.extractor == CODES:
         said.append(f"the surrogate knows data sets by codes of classes, and {setting.plan.data} is like none of them to it")
     was, here = told(folder).get("settings", {}), settings_of(setting.space)
@@ -88,7 +90,8 @@ def begin(setting: Setting, region: Region, believed: Transfer | None) -> Begin:
     init = asked.init or ("posterior" if setting.plan.method.partition(":")[0] in LEARNING else "random")
     archs, origin = list[Arch](), "random"
     if init == "posterior" and believed is not None:
-        archs, origin = list(foremost_believed(region, believed, asked.init_size, setting.plan.seed)), "surrogate"
+        archs = list(foremost_believed(region, believed, asked.init_size, setting.plan.seed))
+        origin = "history" if believed.learned.kernel is None else "surrogate"
     elif init == "posterior":
         archs, origin = diverse(list(foremost(setting, region)), asked.init_size), "history"
     elif init == "paper":

@@ -190,7 +190,7 @@ def about(arena: Arena, asked: Contest, ground: regret.Ground) -> dict[str, Any]
 
 def notes(arena: Arena, asked: Contest, lines: list[dict[str, Any]]) -> list[str]:
     """What figures alone do not say: what was not known of the data, searches that failed or ended early."""
-    told = learning.caution(arena.learned, arena.judged.data)
+    told = learning.caution({name: arena.learned[name] for name in asked.searchers if name in arena.learned}, arena.judged.data)
     for name in asked.searchers:
         own = [line for line in lines if line["searcher"] == name]
         if failed := [line for line in own if not line["rows"]]:

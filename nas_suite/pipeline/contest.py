@@ -81,7 +81,7 @@ class Arena:
         learned = self.learned.get(name)
         if learned is None:
             return rival(name, self.region, seed, first)
-        if learned.kernel is None and first is None:
+        if learned.kernel is None and first is None and name != "tnas:random-init":
             first = learning.warm_start(learned, self.region, DESIGN, seed)
         return rival(name, self.region, seed, first, learning.surrogate(name, learned))
 
@@ -128,16 +128,20 @@ def opened(asked: Contest) -> Arena:
     values = table.means(feedback.name)[list(space.rows.values())]
     begin = () if asked.init == (PAPER,) else asked.init
     given = list(dict.fromkeys(space.canonical(space.parse(text)) or () for text in begin))
-    learned = learning.loaded(asked.searchers, asked.checkpoints, table.space, space)
+    names = learning.heard(asked.searchers, asked.checkpoints)
+    if names != asked.searchers and not asked.together:
+        raise BadInput(
+            f"--checkpoint has no effect on {', '.join(asked.searchers)}: tnas and its kin learn; with --same-init all begin "
+            "as tnas would"
+        )
+    learned = learning.loaded(names, asked.checkpoints, table.space, space)
     return Arena(table, feedback, judged, space, Region(space), values, given, learned)
 
 
 def published(arena: Arena) -> tuple[str, ...]:
     """The published initial design, as text."""
     if not arena.learned:
-        raise BadInput(
-            "--init paper takes the best networks of a history: give --checkpoint CKPT and compare tnas, or --init FILE"
-        )
+        raise BadInput("--init paper takes the best networks of a history: give --checkpoint CKPT, or --init FILE in its place")
     return tuple(map(arena.space.describe, learning.published(arena.first_learned, arena.region, DESIGN)))
 
 

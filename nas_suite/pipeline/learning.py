@@ -9,6 +9,7 @@ from nas_suite.pipeline.tabled import Tabled
 from nas_suite.run import run_at
 from nas_suite.search import Region
 from nas_suite.space import Arch
+from nas_suite.words import plural
 
 if TYPE_CHECKING:
     from nas_suite.surrogate.learned import Learned
@@ -46,6 +47,14 @@ def folders(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def heard(names: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
+    """The searchers of a comparison whose checkpoints are read: all in the field, or where none of these learns, but a
+    checkpoint is given, `tnas`, whose initial design the others begin with."""
+    from nas_suite.rivals import LEARNED
+
+    return tuple(names) if set(names) & set(LEARNED) or ALL not in given else (*names, "tnas")
+
+
 def loaded(names: Sequence[str], given: Mapping[str, str], space_name: str, space: Tabled) -> dict[str, "Learned"]:
     """By searcher, what those have learned that have a checkpoint. BadInput where one is of another space, or has what its
     searcher is to do without."""
@@ -60,7 +69,13 @@ def loaded(names: Sequence[str], given: Mapping[str, str], space_name: str, spac
     return found
 
 
-def fitting(name: str, learned: "Learned", folder: str) -> "Learned":
+def fitting(name: str, learned: "Learned", folder: str | Path) -> "Learned":
+    """What was learned, where a searcher can go by it."""
+    if learned.kernel is None and name in (*OWN, "metad2a"):
+        raise BadInput(
+            f"{folder} was learned from {little(learned)}, too little for a deep kernel, without which {name} is nothing: "
+            "give one of a larger history, or take tnas"
+        )
     build = learned.kernel.build if learned.kernel is not None else None
     whole = build is not None and ((name == "tnas:no-graph" and build.encoding != "one-hot") or
                                    (name == "tnas:no-dataset" and build.datasets))  # fmt: skip
@@ -99,9 +114,27 @@ def inside(archs: Sequence[Arch], region: Region) -> list[Arch]:
 
 
 def caution(learned: Mapping[str, "Learned"], dataset: str) -> list[str]:
-    """What must be said of searchers that tell data sets apart where nothing is known of this one."""
+    """What must be said of searchers whose history was too small to learn from, and of those that tell data sets apart where
+    nothing is known of this one."""
+    said = [f"{name}: {few}" for name, one in learned.items() if (few := plainly(one))]
     seeing = [name for name, one in learned.items() if one.kernel is not None and one.kernel.build.datasets]
-    seeing = [name for name in seeing if name != "tnas:no-meta"]
-    if not seeing:
-        return []
-    return [f"{', '.join(seeing)}: no features of {dataset} are at hand, so that it has the neutral code of no data set"]
+    if seeing := [name for name in seeing if name != "tnas:no-meta"]:
+        said.append(
+            f"{', '.join(seeing)}: no features of {dataset} are at hand, so that it has the neutral code of no data set"
+        )
+    return said
+
+
+def plainly(learned: "Learned") -> str:
+    """What must be said of a checkpoint without a deep kernel; nothing of others."""
+    if learned.kernel is not None:
+        return ""
+    return (
+        f"the checkpoint was learned from {little(learned)}, too little for a deep kernel: a plain Gaussian process searches, "
+        "and begins with the best of them"
+    )
+
+
+def little(learned: "Learned") -> str:
+    sets, rows = learned.experience.learnable
+    return f"{plural(sets, 'data set')} and {plural(rows, 'evaluated network')}"

@@ -101,13 +101,9 @@ def gathered(asked: Asked, most: int | None = None) -> Gathered:
     history = History.open(asked.history)
     rows = history.select(
         space=asked.space, split=asked.split, metric=asked.metric, recipe=asked.recipe, settings=asked.settings,
-        fidelity=asked.fidelity,
+        fidelity=asked.fidelity, without=asked.without, most=most,
     )  # fmt: skip
     tasks = {task.key: task for task in history.datasets()}
-    left_out = {key for key, task in tasks.items() if {key, task.name} & set(asked.without)}
-    rows = [row for row in rows if row.data not in left_out][:most]
-    if not rows:
-        raise BadInput(f"every evaluation of {asked.space} is of {', '.join(asked.without)}, which is left out")
     space: SearchSpace = SPACES.build(asked.space, rows[0].settings)
     known = [tasks[key] for key in dict.fromkeys(row.data for row in rows)]
     banks, made_by = featured(history, known, asked.features)
@@ -257,7 +253,8 @@ def lacking(found: Gathered) -> str:
     """What a history has too little of for a deep kernel; nothing where it has enough."""
     if found.experience.enough:
         return ""
-    there = f"{plural(found.sets, 'data set')} and {plural(len(found.experience), 'evaluated network')}"
+    sets, rows = found.experience.learnable
+    there = f"{plural(sets, 'data set')} and {plural(rows, 'evaluated network')}"
     return f"{there} are too few to learn from (at least {LEAST_SETS} and {LEAST_ROWS})"
 
 

@@ -86,9 +86,16 @@ class Experience:
         return len(self.values)
 
     @property
+    def learnable(self) -> tuple[int, int]:
+        """How many data sets, and rows, there are to learn from."""
+        own = self.data[~self.published]
+        return len(set(own.tolist())), len(own)
+
+    @property
     def enough(self) -> bool:
         """Whether anything about data sets can be learned from it."""
-        return len(set(self.data.tolist())) >= LEAST_SETS and len(self) >= LEAST_ROWS
+        sets, rows = self.learnable
+        return sets >= LEAST_SETS and rows >= LEAST_ROWS
 
     def held_out(self, share: float, seed: int) -> Bool[np.ndarray, " n"]:
         """The rows of that share of the data sets, at least of one and never of all."""
