@@ -1,18 +1,20 @@
 """What is trained is remembered: by retrain and bench make, failures too, and never at the cost of a training."""
 
 import os
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import nas
+from test_direct import planned
 from test_making import SETS
 
 from nas_suite import pipeline
 from nas_suite.engine import Diverged
 from nas_suite.errors import BadInput
 from nas_suite.history import History, kinds
-from nas_suite.pipeline import making, retraining
+from nas_suite.pipeline import making, prepare, remembering, retraining
 from nas_suite.plan import Plan
 from nas_suite.run import Run, all_runs
 
@@ -130,3 +132,22 @@ def test_the_history_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, caplog
     assert not (Path(os.environ["NAS_DATA"]) / "history.sqlite").exists()
     assert caplog.records == []
     assert "the history is switched off" in nas("history", "stats").error
+
+
+def test_a_data_set_without_features_is_told_of_and_its_trainings_are_remembered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unseen(*_: object) -> None:
+        raise BadInput("class 3 has no training image")
+
+    monkeypatch.setattr(remembering, "seen", unseen)
+    where = prepare(planned("tnas"))
+    memory = remembering.Memory(where, "run")
+    for seed in range(2):
+        memory.note(where.space.describe(where.space.sample(random.Random(1))), seed, {"val": 0.5})
+        memory.write()
+    memory.close()
+    assert [row.seed for row in History.open().evaluations()] == [0, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning: digits cannot be compared with other data sets: class 3 has no training image"
+    ]

@@ -100,15 +100,22 @@ class Memory:
                 self.waiting.clear()
                 if not self.pictured:
                     self.pictured = True
-                    picture(history, task, self.setting.splits)
+                    self.picture(history, task)
         except Exception as error:  # whatever a database may answer: the training is worth more
             said = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
             return " ".join(said.split())
         return ""
 
+    def picture(self, history: "History", task: Task) -> None:
+        """Sees to it that the history has features of the data set's images. Where it cannot have them that is told; what was
+        trained is remembered all the same."""
+        try:
+            take_picture(history, task, self.setting.splits)
+        except BadInput as error:
+            LOG.warning("warning: %s cannot be compared with other data sets: %s", self.setting.plan.data, error)
 
-def picture(history: "History", task: Task, splits: Splits) -> None:
-    """Sees to it that the history has features of a data set's images."""
+
+def take_picture(history: "History", task: Task, splits: Splits) -> None:
     from nas_suite.encoders.features import RandomConvolutions
 
     known = next((each for each in history.datasets() if each.content == task.content), task)
