@@ -131,15 +131,16 @@ def unpickled(file: io.BufferedIOBase, name: str, names: Mapping[tuple[str, str]
     return found
 
 
-def torch_unpickled(file: Path, more: Mapping[tuple[str, str], Callable[..., Any]] | None = None) -> Any:
-    """What a file of `torch.save` holds, as `unpickled`; tensors are read by torch. `more` names are known beside the usual."""
+def torch_unpickled(file: Path, more: Mapping[tuple[str, str], Callable[..., Any]] | None = None, mapped: bool = False) -> Any:
+    """What a file of `torch.save` holds, as `unpickled`; tensors are read by torch, with `mapped` not before they are looked
+    at, where the file is an archive. `more` names are known beside the usual."""
     import torch
 
     every = {**known(), **(more or {})}
     names = [(stand_in, f"{module}.{name}") for (module, name), stand_in in every.items() if stand_in is not OrderedDict]
     try:
         with torch.serialization.safe_globals(names):  # type: ignore[arg-type]
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(file))
     except Exception as error:  # whatever a damaged or foreign file makes torch say
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise (refused(str(file), asked[1]) if asked else damaged(str(file), error)) from None

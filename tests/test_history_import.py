@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import re
 import sys
 import types
 from pathlib import Path
@@ -13,9 +14,11 @@ import torch
 from command import nas
 
 from nas_suite.edgecells import numbered, written
+from nas_suite.errors import Missing
 from nas_suite.history import Evaluation, History, Task
 from nas_suite.importers import metad2a
 from nas_suite.pipeline import histories
+from nas_suite.pipeline.meta import Asked, gathered
 
 HEAD = "data,space,arch,value"
 
@@ -314,3 +317,57 @@ def test_listed_and_counted() -> None:
     nas("history", "add", "--space", "mixpath-s4", "--arch", "331P", "--data", "digits", "--value", "0.5")
     nas("history", "add", "--space", "mixpath-s4", "--arch", "331P", "--data", "digits", "--value", "0.6")
     assert nas("history", "dedupe", "--json").data["removed"] == 1
+
+
+def as_features(folder: Path, **changed: Any) -> Path:
+    """MetaD2A's file of features in its published structure: a class its number and noise, in seventy images."""
+    generator = torch.Generator().manual_seed(0)
+    found = {label: [label + torch.rand((70, 512), generator=generator)] for label in range(100)}
+    path = folder / metad2a.FEATURES
+    torch.save({**found, **{int(label): rows for label, rows in changed.items()}}, path)
+    return path
+
+
+def test_the_images_of_the_records_are_known_where_their_features_are_at_hand(tmp_path: Path) -> None:
+    """Tasks are parts of the whole: they share its classes, as arrays, whether features come with the records or later."""
+    path = as_text(tmp_path)
+    assert nas("history", "import", "metad2a", path, "--partial").code == 0
+    assert gathered(Asked()).extractor == "codes-1"
+    said = nas("history", "import", "metad2a", as_features(tmp_path))
+    assert said.out == "added 0 evaluations, and the features of images of their classes\n"
+    again = nas("history", "import", "metad2a", tmp_path, "--partial", "--json").data
+    assert again == {"added": 0, "known": 4}
+    bank = History.open().bank("metad2a", "resnet18-imagenet1k_v1")
+    assert bank is not None
+    assert [(len(rows), rows.shape[1]) for rows in bank] == [(64, 512)] * 100
+    found = gathered(Asked())
+    assert (found.extractor, found.sets) == ("resnet18-imagenet1k_v1", 3)
+    shelf = found.shelf
+    assert shelf is not None
+    assert not shelf.names
+    assert [[int(shelf.classes[at].min()) + 1 for at in members] for members in shelf.sets] == [
+        [int(name) for name in task.classes] for task in History.open().datasets() if task.key in found.experience.names
+    ]
+    assert len(shelf.classes) == 60, "each class once"
+    assert gathered(Asked(features="codes")).extractor == "codes-1"
+
+
+def test_features_that_are_not_as_published_are_refused_and_nothing_of_them_is_run(tmp_path: Path) -> None:
+    as_text(tmp_path)
+    for changed, line in (
+        ({"3": torch.zeros(5, 511)}, r"label 3: features are a tensor \(images, 512\), not of shape \(5, 511\)"),
+        ({"3": [torch.zeros(0, 512)]}, r"label 3: features are a tensor"),
+        ({"3": "much"}, r"label 3: features are a tensor"),
+        ({"3": torch.full((5, 512), float("nan"))}, "label 3: there are features that are not finite"),
+    ):
+        as_features(tmp_path, **changed)
+        said = nas("history", "import", "metad2a", tmp_path, "--partial")
+        assert (said.code, bool(re.search(line, said.error))) == (2, True), said.error
+    torch.save([torch.zeros(5, 512)], tmp_path / metad2a.FEATURES)
+    assert "is no dict from labels" in nas("history", "import", "metad2a", tmp_path, "--partial").error
+    torch.save({0: [Path("/")], 1: [torch.zeros(5, 512)]}, tmp_path / metad2a.FEATURES)
+    assert "nothing of it was run" in nas("history", "import", "metad2a", tmp_path, "--partial").error
+    (tmp_path / metad2a.FEATURES).write_bytes(as_features(tmp_path).read_bytes()[:90_000])
+    assert "is cut short" in nas("history", "import", "metad2a", tmp_path, "--partial").error
+    with pytest.raises(Missing):
+        History.open()

@@ -134,7 +134,8 @@ def import_history(
         str,
         typer.Argument(
             metavar="FORMAT",
-            help="csv: as `export` writes it; metad2a: MetaD2A's records; table: a benchmark of `nas bench list`.",
+            help="csv: as `export` writes it; metad2a: MetaD2A's records, with the features of its images where "
+            "imgnet32bylabel.pt is beside them; table: a benchmark of `nas bench list`.",
             autocompletion=lambda incomplete: starting(FORMATS, incomplete),
         ),
     ],
@@ -158,8 +159,9 @@ def import_history(
 
 def written(command: str, added: Any, as_json: bool) -> None:
     known = f", {added.known:,} were there already" if added.known else ""
-    data = {"added": added.added, "known": added.known}
-    answer(command, data, as_json, [f"added {plural(added.added, 'evaluation')}{known}"])
+    seen = ", and the features of images of their classes" if added.banks else ""
+    data = {"added": added.added, "known": added.known} | ({"banks": added.banks} if added.banks else {})
+    answer(command, data, as_json, [f"added {plural(added.added, 'evaluation')}{known}{seen}"])
 
 
 @app.command(epilog=example("nas history export history.csv", "nas history export mine.csv --space mixpath-s1 --split val"))

@@ -32,10 +32,11 @@ WHOLE = (
 
 @dataclass(frozen=True)
 class Added:
-    """What became of evaluations that were given: `added` are new, `known` were there already."""
+    """What became of evaluations that were given: `added` are new, `known` were there already; `banks` of features are new."""
 
     added: int
     known: int
+    banks: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float16
 
 from nas_suite.edgecells import numbered, parsed, written
 from nas_suite.errors import BadInput
@@ -18,6 +19,9 @@ from nas_suite.history.rows import Evaluation, Task
 
 PREDICTOR, ORDER, TASKS = "meta_train_tasks_predictor.pt", "meta_train_tasks_predictor_idx.pt", "meta_train_task_lst.pt"
 RECORDS, CLASSES = "metad2a_meta_train_records.csv.xz", "metad2a_task_classes.npz"
+FEATURES = "imgnet32bylabel.pt"
+WHOLE = "metad2a"  # the data set of all classes, of which tasks are parts
+IMAGES, WIDTH = 64, 512  # of a class that are kept, of MetaD2A's several hundreds; features of each
 TUPLES, VALIDATION, MEAN, SD = 4630, 400, 71.57, 6.69  # of the published split; mean and deviation of the rest, in percent
 WANTED = f"{PREDICTOR} with {ORDER} and {TASKS} beside it, or {RECORDS} with {CLASSES}"
 HOME = "https://github.com/HayeonLee/MetaD2A"
@@ -48,6 +52,8 @@ def read(file: Path, partial: bool = False) -> tuple[list[Evaluation], list[Task
     folder = file if file.is_dir() else file.parent
     if not file.exists():
         raise BadInput(f"there is no {file}; MetaD2A's records come as {WANTED}, from {HOME}")
+    if file.name == FEATURES:
+        return [], []
     if file.name in (PREDICTOR, ORDER, TASKS) or (file.is_dir() and (file / PREDICTOR).exists()):
         records, classes = of_torch(folder)
     else:
@@ -70,7 +76,35 @@ def read(file: Path, partial: bool = False) -> tuple[list[Evaluation], list[Task
 
 
 def key(task: int) -> str:
-    return f"metad2a-{task}"
+    return f"{WHOLE}-{task}"
+
+
+def features(file: Path) -> tuple[Task, list[Float16[np.ndarray, "_ 512"]]] | None:
+    """Of MetaD2A's file of features, or the folder that has it: all classes as one data set, and of each the features of up to
+    64 images, drawn by its label alone; None where there is no such file. The file is a dict from label − 1 to a tensor
+    (images, 512), or a list of one, by an ImageNet-trained ResNet-18 on images of 32 px. BadInput where it is not so."""
+    path = file / FEATURES if file.is_dir() else file
+    if path.name != FEATURES or not path.exists():
+        return None
+    found = torch_unpickled(path, mapped=True)
+    if not isinstance(found, dict) or len(found) < 2 or not all(isinstance(label, int) and label >= 0 for label in found):
+        raise BadInput(f"{path} is no dict from labels, 0 and up, to features; MetaD2A's is, from {HOME}")
+    kept = [some_of(path, label, found[label]) for label in sorted(found)]
+    return Task(WHOLE, classes=tuple(str(label + 1) for label in sorted(found)), image_size=32, channels=3), kept
+
+
+def some_of(file: Path, label: int, given: Any) -> Float16[np.ndarray, "_ 512"]:
+    """Features of some images of a class, always the same ones."""
+    rows = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
+    shape = tuple(getattr(rows, "shape", ()))
+    if len(shape) != 2 or shape[1] != WIDTH or not shape[0]:
+        raise BadInput(f"{file}, label {label}: features are a tensor (images, {WIDTH}), not of shape {shape}")
+    raw = np.random.PCG64(np.random.SeedSequence((label, 23))).random_raw(shape[0])
+    chosen = np.sort(np.argsort(raw, kind="stable")[:IMAGES])
+    values = rows[chosen].numpy().astype(np.float16)
+    if not np.isfinite(values).all():
+        raise BadInput(f"{file}, label {label}: there are features that are not finite")
+    return values
 
 
 def beside(folder: Path, name: str) -> Path:

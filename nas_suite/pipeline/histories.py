@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas_suite.disk import free
+from nas_suite.encoders.resnet import ResNet18
 from nas_suite.errors import BadInput
 from nas_suite.history import Added, Evaluation, History, Task, columns
 from nas_suite.importers import metad2a
@@ -62,7 +63,13 @@ def take(format_: str, source: str, wanted: Wanted, url: str = "") -> Added:
     """Imports the evaluations of a file or a benchmark into a history, all or none of them."""
     rows, tasks = READERS[format_](source, wanted)
     rows = spelt(rows, source)
-    return History.open(url, make=True).add(rows, tasks)
+    seen = metad2a.features(Path(source)) if format_ == "metad2a" else None  # what is wrong with it is told before all else
+    history = History.open(url, make=True)
+    if seen is None:
+        return history.add(rows, tasks)
+    whole, features = seen
+    added = history.add(rows, [*tasks, whole])
+    return replace(added, banks=int(history.put_bank(whole.key, ResNet18.id, features)))
 
 
 def of_csv(source: str, wanted: Wanted) -> tuple[list[Evaluation], list[Task]]:

@@ -10,15 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from nas_suite.data import DATA
 from nas_suite.disk import digest
-from nas_suite.encoders.banks import CODES, NONE, Bank, coded
-from nas_suite.encoders.features import NAMES, Extractor, extractor
+from nas_suite.encoders.banks import NONE
 from nas_suite.encoders.joint import preset
 from nas_suite.engine import Progress, fit, silent
-from nas_suite.errors import BadInput, Missing, suggest
+from nas_suite.errors import BadInput
 from nas_suite.history import Evaluation, History, Task
-from nas_suite.pipeline.remembering import seen
+from nas_suite.pipeline.featuring import featured, features_word
 from nas_suite.pipeline.setting import environment, settings_of, work
 from nas_suite.run import Run
 from nas_suite.space import SearchSpace
@@ -33,7 +31,6 @@ from nas_suite.words import plural
 PLAIN = "none"  # the preset of a plain Gaussian process
 SMALL = (20, 10_000)  # data sets and rows below which the preset is tiny
 LARGE = 100_000  # rows from which it is full
-FEATURES = ("auto", *NAMES, "codes")
 
 
 @dataclass(frozen=True)
@@ -123,45 +120,6 @@ def experience(rows: Sequence[Evaluation], space: SearchSpace, tasks: Sequence[T
     arch, data, published = (np.array(column) for column in zip(*values, strict=True))
     means = np.array([np.mean(some) for some in values.values()])
     return Experience(tuple(archs), tuple(places), arch, data, means, published)
-
-
-def featured(history: History, tasks: Sequence[Task], features: str) -> tuple[list[Bank], str]:
-    """The banks of data sets and what made them; none where nothing is known of some of them. `auto` takes images where all
-    have been seen, else codes of classes where all are known."""
-    if features not in FEATURES:
-        raise BadInput(f"unknown features {features!r}{suggest(features, FEATURES)}")
-    if features == "auto":
-        features = "conv" if all(task.content for task in tasks) else "codes"
-        if features == "codes" and not all(task.classes for task in tasks):
-            return [], NONE
-    if features == "codes":
-        if lacking := [task.key for task in tasks if not task.classes]:
-            raise BadInput(f"the classes of {lacking[0]} are not known, so that it has no codes: leave it out (--without)")
-        return [coded(task.classes) for task in tasks], CODES
-    seer = extractor(features)
-    return [of_images(history, task, seer) for task in tasks], seer.id
-
-
-def of_images(history: History, task: Task, seer: Extractor) -> Bank:
-    """The bank that the history has of a data set; made anew where its images are at hand under their plain name."""
-    if (found := history.bank(task.key, seer.id)) is not None:
-        return Bank(seer.id, tuple(rows.astype(np.float32) for rows in found))
-    if task.content and task.name in DATA.names():
-        try:
-            splits = DATA.build(task.name, {}).splits()
-        except Missing:
-            splits = None
-        if splits is not None and splits.fingerprint == task.content:
-            return seen(history, task, splits, seer)
-    raise BadInput(
-        f"the images of {task.key} are not at hand, so that {seer.id} has no features of it: "
-        f"give --features codes, or leave it out (--without {task.key})"
-    )
-
-
-def features_word(made_by: str) -> str:
-    """How the features that an extractor made are asked for."""
-    return "auto" if made_by == NONE else made_by.split("-")[0]
 
 
 def size(asked: Asked, found: Gathered) -> str:
