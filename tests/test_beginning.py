@@ -17,7 +17,7 @@ from nas_suite.encoders.banks import Bank
 from nas_suite.encoders.features import RandomConvolutions
 from nas_suite.errors import BadInput
 from nas_suite.history import Evaluation, History, Task
-from nas_suite.pipeline import beginning
+from nas_suite.pipeline import beginning, sights
 from nas_suite.pipeline.beginning import begin, searcher
 from nas_suite.pipeline.meta import Asked, meta_train
 from nas_suite.pipeline.setting import Setting, prepare
@@ -214,15 +214,15 @@ def test_a_surrogate_that_saw_images_sees_the_training_images_alone(monkeypatch:
         seen.append(images)
         return real(images, *rest)  # type: ignore[arg-type]
 
-    real = beginning.bank
-    monkeypatch.setattr(beginning, "bank", bank)
+    real = sights.bank
+    monkeypatch.setattr(sights, "bank", bank)
     where = setting()
     assert beginning.learned(where, checkpoint) is not None
     assert seen == []  # it knows codes of classes alone
     monkeypatch.setattr(beginning, "CODES", "another")
     with pytest.raises(BadInput, match="unknown feature extractor 'codes'"):
         beginning.learned(where, checkpoint)
-    monkeypatch.setattr(beginning, "extractor", lambda name: RandomConvolutions())
+    monkeypatch.setattr(sights, "extractor", lambda name: RandomConvolutions())
     with pytest.raises(BadInput, match="learned with features of codes-1, and those given are of conv"):
         beginning.learned(where, checkpoint)
     assert seen == [where.splits.train]

@@ -29,7 +29,7 @@ def test_the_answer_is_a_contract() -> None:
     data = nas(*FEW, "--same-init", "--json").data
     assert [s["name"] for s in data["searchers"]] == ["random", "evolution"]
     for s in data["searchers"]:
-        assert set(s) == {"name", "seeds", "regret", "rank", "evaluations_to_optimum", "seconds"}
+        assert set(s) == {"name", "seeds", "regret", "rank", "rank_interval", "evaluations_to_optimum", "seconds"}
         assert s["seeds"] == 3
         assert list(s["regret"]) == ["5", "10", "12"]
         for bounds in s["regret"].values():

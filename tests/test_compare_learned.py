@@ -7,17 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command import nas
 from test_comparing import lines, toy
 from test_deep import SPACE, experience, kernel
 
 from nas_suite import pipeline
+from nas_suite.bayes import Bayes
+from nas_suite.data import DATA
+from nas_suite.encoders.banks import Bank, bank
+from nas_suite.encoders.features import RandomConvolutions
 from nas_suite.errors import BadInput
+from nas_suite.pipeline import sights
 from nas_suite.pipeline.contest import Contest, opened
 from nas_suite.rivals import opening, ranked
 from nas_suite.run import JOBS, run_at
 from nas_suite.space import Arch
-from nas_suite.surrogate.deep import Build
+from nas_suite.surrogate.deep import Build, DeepKernel, Networks
+from nas_suite.surrogate.experience import Shelf
 from nas_suite.surrogate.learned import Learned
 from nas_suite.surrogate.standard import Standardiser
 from nas_suite.surrogate.transfer import Transfer, warm
@@ -131,6 +138,45 @@ def test_what_is_not_known_of_a_data_set_is_said(saved: Path) -> None:
     said = "no features of digits are at hand, so that it has the neutral code of no data set"
     assert result["notes"] == [f"tnas, tnas:no-graph: {said}"]
     assert pipeline.compare(asked(saved, "random", same_init=True)).record["result"]["notes"] == []
+
+
+def test_a_data_set_whose_images_are_at_hand_is_seen_and_stays_so(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that compares images searches by those of the benchmark's data set, its training images alone; a comparison
+    that goes on elsewhere still has their features."""
+    told, rng, splits = experience(), np.random.default_rng(0), DATA.build("digits", {}).splits()
+    images = bank(splits.train, splits.mean, splits.std, RandomConvolutions(), 10)
+    banks = [Bank("conv-1", tuple(rng.random((3, 512), np.float32) for _ in range(4))) for _ in told.names]
+    shelf = Shelf.of([images if at in (1, 3) else one for at, one in enumerate(banks)])  # where convolutions do harm
+    torch.manual_seed(0)
+    made = DeepKernel(Build("tiny"), Networks(SPACE, "canonical"), 512, shelf.means)
+    (tmp_path / "seer").mkdir()
+    seer = Learned.of("nasbench201", SPACE, told, Standardiser.of(told.values), "conv-1", shelf, made)
+    seer.save(tmp_path / "seer", {})
+    contest = asked(saved, "tnas", "metad2a", "tnas:no-meta", checkpoints={"": str(tmp_path / "seer")})
+    run = pipeline.compare(contest)
+    assert run.record["seen_by"] == ["conv-1"]
+    assert run.record["result"]["notes"] == []
+    assert all(np.array_equal(a, b) for a, b in zip(sights.kept(run)["conv-1"].classes, images.classes, strict=True))
+    arena = replace(opened(contest), banks=sights.kept(run))
+    knowing, neutral = (Transfer(Learned.load(tmp_path / "seer", "nasbench201", SPACE), one) for one in (images, None))
+    searcher = arena.searcher("tnas", 0, None)
+    assert isinstance(searcher, Bayes)
+    wanted, other, got = (model.posterior(arena.space.archs)[0] for model in (knowing, neutral, searcher.model))
+    assert torch.equal(got, wanted)
+    assert (wanted - other).abs().max() > 0.01
+    found = {line["searcher"]: line["rows"] for line in run.lines(JOBS)}
+    assert found["metad2a"] == [arena.space.rows[arch] for arch in ranked(arena.region, knowing)][:7]
+    monkeypatch.setattr(sights, "images_of", lambda *_: None)
+    run.rewrite(JOBS, [])
+    again = pipeline.resume(run.update(status="interrupted"))
+    assert {line["searcher"]: line["rows"] for line in again.lines(JOBS)} == found
+    (run.path / sights.FILE).unlink()
+    with pytest.raises(BadInput, match="the images of digits are no longer as they were"):
+        pipeline.resume(run.update(status="interrupted"))
+    blind = pipeline.compare(contest)
+    assert "no features of digits are at hand" in blind.record["result"]["notes"][0]
 
 
 def test_checkpoints_are_named_on_the_command_line(saved: Path) -> None:

@@ -96,7 +96,7 @@ def test_without_an_interval_it_says_why(kept: Path, tmp_path: Path) -> None:
         ("tnas gp-ei", {"": "/ck"}, [], "the best by what tnas has learned"),
         ("gp-ei metad2a tnas", {"metad2a": "/ck", "": "/other"}, [], "the best by what tnas has learned"),
         ("gp-ei metad2a tnas", {"metad2a": "/ck"}, [], "the best by what metad2a has learned"),
-        ("gp-ei random", {"": "/ck"}, [], "drawn at random"),
+        ("gp-ei random", {"": "/ck"}, [], "the best by what tnas has learned"),
         ("tnas gp-ei", {}, [], "drawn at random"),
         ("tnas gp-ei", {"": "/ck"}, ["3"], "given by --init"),
     ],
@@ -138,6 +138,8 @@ def test_tables_have_the_figures(kept: Path) -> None:
         spans = " ".join(f"{100 * b['low']:.2f} … {100 * b['high']:.2f}" for b in s["regret"].values())
         assert f"{s['name']} {spans}" in read.text
         assert f"{s['name']} {' '.join(f'{rank:.2f}' for rank in s['rank'].values())}" in read.text
+        spans = " ".join(f"{b['low']:.2f} … {b['high']:.2f}" for b in s["rank_interval"].values())
+        assert f"{s['name']} {spans}" in read.text
     assert "Regret less that of random, paired by seed (* outside the noise)" in read.text
     assert "evolution +0.00" in read.text
 
@@ -153,6 +155,9 @@ def test_charts_draw_what_was_written_down(kept: Path) -> None:
         assert list(series.band) == [(drawn(a), drawn(b)) for a, b in zip(curve["low"], curve["high"], strict=True)]
         assert all(low <= mean <= high for mean, (low, high) in zip(series.y, series.band, strict=True))
     assert [list(series.y) for series in rank.series] == [curve["rank"] for curve in curves]
+    assert [list(series.band) for series in rank.series] == [
+        list(zip(curve["rank_low"], curve["rank_high"], strict=True)) for curve in curves
+    ]
     for series, s in zip(reached.series, run.record["result"]["searchers"], strict=True):
         assert series.y[-1] == s["evaluations_to_optimum"]["reached"] / 6
         assert list(series.y) == sorted(series.y)

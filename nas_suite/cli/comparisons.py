@@ -20,6 +20,8 @@ def of_comparison(run: Run) -> tuple[dict[str, Any], list[Table | str]]:
         parts += ["", intervals(result)]
     if len(result["searchers"]) > 1:
         parts += ["", ranks(result)]
+        if any(each["low"] is not None for s in result["searchers"] for each in s.get("rank_interval", {}).values()):
+            parts += ["", rank_intervals(result)]
     if result["differences"]:
         parts += ["", apart(result)]
     return result, [*parts, *(["", *map(Prose, result["notes"])] if result["notes"] else [])]
@@ -82,6 +84,14 @@ def ranks(r: Mapping[str, Any]) -> Table:
 
     rows = [(s["name"], *(said(s["rank"][str(at)]) for at in r["at"])) for s in r["searchers"]]
     return Table(("mean rank", *map(str, r["at"])), rows)
+
+
+def rank_intervals(r: Mapping[str, Any]) -> Table:
+    def said(bounds: Mapping[str, Any]) -> str:
+        return "–" if bounds["low"] is None else f"{bounds['low']:.2f}…{bounds['high']:.2f}"
+
+    rows = [(s["name"], *(said(s["rank_interval"][str(at)]) for at in r["at"])) for s in r["searchers"]]
+    return Table(("95 % interval", *map(str, r["at"])), rows)
 
 
 def apart(r: Mapping[str, Any]) -> Table:

@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nas_suite.encoders.banks import CODES, NONE, bank
-from nas_suite.encoders.features import extractor
+from nas_suite.encoders.banks import CODES, NONE
 from nas_suite.errors import BadInput
 from nas_suite.pipeline.learning import fitting, plainly
 from nas_suite.pipeline.recalling import foremost, most_accurate, within
 from nas_suite.pipeline.setting import Setting, settings_of
+from nas_suite.pipeline.sights import seen
 from nas_suite.pipeline.trying import asked_of
 from nas_suite.rivals import diverse, opening, rival
 from nas_suite.run import run_at
@@ -56,10 +56,9 @@ def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
     known = fitting(setting.plan.method, Learned.load(checkpoint, setting.plan.space, setting.space), checkpoint)
     if known.kernel is None or known.extractor in (CODES, NONE):  # of images nothing was learned
         return Transfer(known)
-    s = setting.splits
-    seen = bank(s.train, s.mean, s.std, extractor(known.extractor.split("-")[0]), len(s.classes))
-    known.check(seen)
-    return Transfer(known, seen)
+    own = seen(setting.splits, known.extractor)
+    known.check(own)
+    return Transfer(known, own)
 
 
 def cautions(setting: Setting, believed: Transfer | None) -> list[str]:

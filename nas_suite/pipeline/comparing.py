@@ -15,7 +15,7 @@ import numpy as np
 from nas_suite.disk import finite
 from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
-from nas_suite.pipeline import learning, regret
+from nas_suite.pipeline import learning, regret, sights
 from nas_suite.pipeline.contest import DESIGN, PAPER, Arena, Contest, contest, opened, published, stood_on
 from nas_suite.pipeline.setting import environment, work
 from nas_suite.plan import Plan
@@ -41,6 +41,7 @@ def compare(asked: Contest, out: Path | None = None, progress: Progress = silent
     if asked.init == (PAPER,):
         asked = replace(asked, init=published(arena))
         arena = opened(asked)
+    arena = replace(arena, banks=sights.taken(arena.table, arena.judged.data, arena.learned))
     for name in asked.searchers:
         arena.searcher(name, asked.seed, None)  # what it lacks is told before a run is made
     table = arena.table
@@ -49,9 +50,10 @@ def compare(asked: Contest, out: Path | None = None, progress: Progress = silent
     plan = Plan(method="", space=table.space, data=data, settings={"space": table.settings}, seed=asked.seed)
     record = {
         "schema": 1, "kind": "compare", "status": "running", "created": now, "plan": plan.record(), **asdict(asked),
-        "dataset": data, "ground": stood_on(arena, asked), "environment": environment(),
+        "dataset": data, "seen_by": sorted(arena.banks), "ground": stood_on(arena, asked), "environment": environment(),
     }  # fmt: skip
     run = Run.create(out, record) if out is not None else Run.numbered(f"compare_{table.name}", record)
+    sights.keep(run, arena.banks)
     return continue_comparing(run, arena, progress)
 
 
@@ -62,7 +64,12 @@ def resume_comparing(run: Run, progress: Progress = silent) -> Run:
     if changed := [name for name, sum_ in stood_on(arena, asked).items() if run.record["ground"].get(name) != sum_]:
         what = f"benchmark {asked.bench}" if changed[0] in arena.table.manifest["files"] else changed[0]
         raise BadInput(f"{what} has changed since {run.name} began; compare anew")
-    return continue_comparing(run, arena, progress)
+    if sorted(banks := sights.kept(run)) != (wanted := run.record.get("seen_by", [])):  # killed before they were written
+        banks = sights.taken(arena.table, arena.judged.data, arena.learned)
+        if sorted(banks) != wanted:
+            raise BadInput(f"the images of {asked.dataset} are no longer as they were when {run.name} began; compare anew")
+        sights.keep(run, banks)
+    return continue_comparing(run, replace(arena, banks=banks), progress)
 
 
 def continue_comparing(run: Run, arena: Arena, progress: Progress) -> Run:
@@ -100,8 +107,9 @@ def line_of(finished: Done[Job, dict[str, Any]]) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def arena_of(run: str) -> tuple[Contest, Arena]:
     """What a run is about; opened once a process."""
-    asked = contest(Run.open(Path(run)))
-    return asked, opened(asked)
+    made = Run.open(Path(run))
+    asked = contest(made)
+    return asked, replace(opened(asked), banks=sights.kept(made))
 
 
 def searched(job: Job, check: Callable[[], None] = unchecked) -> dict[str, Any]:
@@ -164,12 +172,12 @@ def judged(run: Run, arena: Arena, asked: Contest, lines: list[dict[str, Any]]) 
     found = regret.outcomes(ground, asked.searchers, searches, asked.budget, asked.seed)
     if not found:
         raise BadInput(f"every search failed: {lines[0].get('error', 'no reason given')}")
-    at, ranks = regret.marks(asked.budget), regret.ranks(found)
-    drawn = [regret.curves(ground, o, rank) for o, rank in zip(found, ranks, strict=True)]
+    at, places = regret.marks(asked.budget), regret.places(found)
+    drawn = [regret.curves(ground, o, own) for o, own in zip(found, places, strict=True)]
     run.put(CURVES, (json.dumps(finite({"searchers": drawn})) + "\n").encode())
     return {
         **about(arena, asked, ground), "at": at, "notes": notes(arena, asked, lines),
-        "searchers": [regret.figures(ground, o, rank, at) for o, rank in zip(found, ranks, strict=True)],
+        "searchers": [regret.figures(ground, o, own, at) for o, own in zip(found, places, strict=True)],
         "differences": regret.differences(found, at) if asked.together else [],
     }  # fmt: skip
 
@@ -190,7 +198,8 @@ def about(arena: Arena, asked: Contest, ground: regret.Ground) -> dict[str, Any]
 
 def notes(arena: Arena, asked: Contest, lines: list[dict[str, Any]]) -> list[str]:
     """What figures alone do not say: what was not known of the data, searches that failed or ended early."""
-    told = learning.caution({name: arena.learned[name] for name in asked.searchers if name in arena.learned}, arena.judged.data)
+    learned = {name: arena.learned[name] for name in asked.searchers if name in arena.learned}
+    told = learning.caution(learned, sights.unseeing(learned, arena.banks), arena.judged.data)
     for name in asked.searchers:
         own = [line for line in lines if line["searcher"] == name]
         if failed := [line for line in own if not line["rows"]]:

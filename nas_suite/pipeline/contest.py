@@ -10,7 +10,7 @@ import numpy as np
 
 from nas_suite.disk import digest
 from nas_suite.errors import BadInput, suggest
-from nas_suite.pipeline import learning
+from nas_suite.pipeline import learning, sights
 from nas_suite.pipeline.field import bench
 from nas_suite.pipeline.tabled import Tabled, tabled
 from nas_suite.run import Run
@@ -67,12 +67,14 @@ class Arena:
     values: np.ndarray
     given: Sequence[Arch] = ()
     learned: Mapping[str, Any] = field(default_factory=dict)
+    banks: Mapping[str, Any] = field(default_factory=dict)
+    """By extractor, features of the data set's training images."""
 
     def design(self, seed: int) -> list[Arch]:
         """The initial design that all searchers of a seed are given: the networks that were named, or what one of them believes
         to be the best, or a random one."""
         if not self.given and self.learned:
-            return learning.warm_start(self.first_learned, self.region, DESIGN, seed)
+            return self.warm_start(self.first_learned, seed)
         return list(self.given) or self.region.samples(DESIGN, random.Random(f"{seed} design"), set())
 
     def searcher(self, name: str, seed: int, first: Sequence[Arch] | None) -> Searcher:
@@ -82,8 +84,11 @@ class Arena:
         if learned is None:
             return rival(name, self.region, seed, first)
         if learned.kernel is None and first is None and name != "tnas:random-init":
-            first = learning.warm_start(learned, self.region, DESIGN, seed)
-        return rival(name, self.region, seed, first, learning.surrogate(name, learned))
+            first = self.warm_start(learned, seed)
+        return rival(name, self.region, seed, first, learning.surrogate(name, learned, sights.bank_for(learned, self.banks)))
+
+    def warm_start(self, learned: Any, seed: int) -> list[Arch]:
+        return learning.warm_start(learned, sights.bank_for(learned, self.banks), self.region, DESIGN, seed)
 
     @property
     def first_learned(self) -> Any:

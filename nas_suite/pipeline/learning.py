@@ -12,6 +12,7 @@ from nas_suite.space import Arch
 from nas_suite.words import plural
 
 if TYPE_CHECKING:
+    from nas_suite.encoders.banks import Bank
     from nas_suite.surrogate.learned import Learned
     from nas_suite.surrogate.model import Model
 
@@ -84,22 +85,23 @@ def fitting(name: str, learned: "Learned", folder: str | Path) -> "Learned":
     return learned
 
 
-def surrogate(name: str, learned: "Learned") -> "Model":
-    """A fresh surrogate; without what was learned, but with its initial design, for `tnas:no-meta`."""
+def surrogate(name: str, learned: "Learned", bank: "Bank | None") -> "Model":
+    """A fresh surrogate for a data set of these features; without what was learned, but with its initial design, for
+    `tnas:no-meta`."""
     from nas_suite.surrogate.transfer import Transfer
 
     plain = name == "tnas:no-meta"
-    return Transfer(learned, prior=not plain, deep=not plain)
+    return Transfer(learned, bank, prior=not plain, deep=not plain)
 
 
-def warm_start(learned: "Learned", region: Region, count: int, seed: int) -> list[Arch]:
+def warm_start(learned: "Learned", bank: "Bank | None", region: Region, count: int, seed: int) -> list[Arch]:
     """The initial design of TNAS for a seed: of what it believes to be the best; of a history too small to believe anything,
     the networks that did best in it."""
     from nas_suite.rivals import opening
     from nas_suite.surrogate.transfer import warm
 
     if learned.kernel is not None:
-        return opening(region, surrogate("tnas", learned), seed, count)
+        return opening(region, surrogate("tnas", learned, bank), seed, count)
     return inside(warm(learned.experience, len(learned.experience.archs)), region)[:count]
 
 
@@ -113,15 +115,12 @@ def inside(archs: Sequence[Arch], region: Region) -> list[Arch]:
     return list(dict.fromkeys(arch for a in archs if (arch := region.space.canonical(a)) is not None))
 
 
-def caution(learned: Mapping[str, "Learned"], dataset: str) -> list[str]:
-    """What must be said of searchers whose history was too small to learn from, and of those that tell data sets apart where
-    nothing is known of this one."""
+def caution(learned: Mapping[str, "Learned"], blind: Sequence[str], dataset: str) -> list[str]:
+    """What must be said of searchers whose history was too small to learn from, and of the `blind`, which tell data sets apart
+    and know nothing of this one."""
     said = [f"{name}: {few}" for name, one in learned.items() if (few := plainly(one))]
-    seeing = [name for name, one in learned.items() if one.kernel is not None and one.kernel.build.datasets]
-    if seeing := [name for name in seeing if name != "tnas:no-meta"]:
-        said.append(
-            f"{', '.join(seeing)}: no features of {dataset} are at hand, so that it has the neutral code of no data set"
-        )
+    if blind:
+        said.append(f"{', '.join(blind)}: no features of {dataset} are at hand, so that it has the neutral code of no data set")
     return said
 
 

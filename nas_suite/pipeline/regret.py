@@ -106,25 +106,32 @@ def outcomes(ground: Ground, names: Sequence[str], searches: Sequence[Search], b
     return found
 
 
-def ranks(found: Sequence[Outcome]) -> Float[np.ndarray, "n e"]:
-    """The mean rank of each searcher by regret after each evaluation, over the seeds that all of them have; 1 is the best,
-    equals share theirs."""
+def places(found: Sequence[Outcome]) -> Float[np.ndarray, "n s e"]:
+    """The rank of each searcher by regret after each evaluation, of each seed that all of them have; 1 is the best, equals
+    share theirs."""
     from scipy.stats import rankdata
 
     common = set.intersection(*({s.seed for s in o.searches} for o in found))
-    if not common:
-        return np.full((len(found), found[0].regrets.shape[1]), np.nan)
     stacked = np.array([o.regrets[[s.seed in common for s in o.searches]] for o in found])
-    return rankdata(stacked.round(12), axis=0).mean(1)
+    return rankdata(stacked.round(12), axis=0)
 
 
-def figures(ground: Ground, o: Outcome, rank: Float[np.ndarray, " e"], at: Sequence[int]) -> dict[str, Any]:
-    """What is told of one searcher."""
+def rank(own: Float[np.ndarray, "s e"], at: int) -> Estimate:
+    """The mean over seeds of a searcher's ranks after so many evaluations; unknown where no seed is all searchers'."""
+    if not len(own):
+        return Estimate(*[float("nan")] * 3)
+    return mean(own[:, at - 1], resamples(len(own), 0))
+
+
+def figures(ground: Ground, o: Outcome, own: Float[np.ndarray, "s e"], at: Sequence[int]) -> dict[str, Any]:
+    """What is told of one searcher, whose ranks are its `own`."""
     reached = [ground.reached(s.asked) for s in o.searches]
+    ranked = {str(mark): rank(own, mark) for mark in at}
     return {
         "name": o.name, "seeds": len(o.searches),
         "regret": {str(mark): bounds(o.regret(mark)) for mark in at},
-        "rank": {str(mark): float(rank[mark - 1]) for mark in at},
+        "rank": {mark: e.value for mark, e in ranked.items()},
+        "rank_interval": {mark: {"low": e.low, "high": e.high} for mark, e in ranked.items()},
         "evaluations_to_optimum": {"median": middle(reached), "reached": sum(n is not None for n in reached)},
         "seconds": float(np.mean([s.seconds for s in o.searches])),
     }  # fmt: skip
@@ -161,12 +168,14 @@ def differences(found: Sequence[Outcome], at: Sequence[int]) -> list[dict[str, A
     return told
 
 
-def curves(ground: Ground, o: Outcome, rank: Float[np.ndarray, " e"]) -> dict[str, Any]:
-    """What a report draws of a searcher: after each evaluation the mean regret with its interval and the mean rank; each seed's
-    own regrets, and after how many evaluations it reached the optimum."""
-    each = [o.regret(at) for at in range(1, o.regrets.shape[1] + 1)]
+def curves(ground: Ground, o: Outcome, own: Float[np.ndarray, "s e"]) -> dict[str, Any]:
+    """What a report draws of a searcher: after each evaluation the mean regret and the mean rank with their intervals; each
+    seed's own regrets, and after how many evaluations it reached the optimum."""
+    every = range(1, o.regrets.shape[1] + 1)
+    each, ranked = [o.regret(at) for at in every], [rank(own, at) for at in every]
     return {
         "name": o.name, "mean": [e.value for e in each], "low": [e.low for e in each], "high": [e.high for e in each],
-        "rank": rank.tolist(), "reached": [ground.reached(s.asked) for s in o.searches],
+        "rank": [e.value for e in ranked], "rank_low": [e.low for e in ranked], "rank_high": [e.high for e in ranked],
+        "reached": [ground.reached(s.asked) for s in o.searches],
         "seeds": {str(s.seed): regrets.tolist() for s, regrets in zip(o.searches, o.regrets, strict=True)},
     }  # fmt: skip

@@ -164,6 +164,18 @@ def ranks(found: Compared) -> Table | None:
     return Table("Mean ranks", heading(found), rows)
 
 
+def rank_intervals(found: Compared) -> Table | None:
+    """None where no searcher has one."""
+    bounds = [[c.figures.get("rank_interval", {}).get(at, {"low": None}) for at in found.marks] for c in found.contenders]
+    if len(found.contenders) < 2 or all(b["low"] is None for row in bounds for b in row):
+        return None
+    rows = [
+        (c.name, *("–" if b["low"] is None else f"{b['low']:.2f} … {b['high']:.2f}" for b in row))
+        for c, row in zip(found.contenders, bounds, strict=True)
+    ]
+    return Table("95 % intervals of mean rank", heading(found), rows)
+
+
 def ranked(rank: Number | None) -> str:
     return "–" if rank is None else f"{rank:.2f}"
 

@@ -48,12 +48,18 @@ def drawn(regret: Number) -> Number:
 
 
 def placing(found: Compared, known: Sequence[Contender]) -> Chart:
-    """Mean rank over evaluations."""
+    """Mean rank over evaluations with its interval."""
+
+    def band(c: Contender) -> Sequence[tuple[Number, Number]]:
+        low, high = (c.drawn.get(name, [None]) for name in ("rank_low", "rank_high"))
+        return [] if None in (*low, *high) else list(zip(low, high, strict=True))
+
     ranked = [c for c in known if None not in c.drawn["rank"]]
     said = " ".join(f"{c.name}: {c.drawn['rank'][-1]:.2f} after {c.budget:,}." for c in ranked)
-    series = [curve(c, c.drawn["rank"]) for c in ranked]
+    series = [curve(c, c.drawn["rank"], band(c)) for c in ranked]
     alt = f"Mean rank by regret, by the number of evaluations. {said}"
-    about = f"Over the seeds that all have; 1 is the best of {len(known)}, equals share theirs."
+    spread = ", and its 95 % bootstrap interval" if any(one.band for one in series) else ""
+    about = f"Mean over the seeds that all have{spread}; 1 is the best of {len(known)}, equals share theirs."
     return Chart(f"places-{found.run.name}", "Mean rank", EVALUATIONS, Axis("rank"), series, alt, about)
 
 

@@ -218,7 +218,7 @@ def contested(found: Compared, of: int) -> Section:
         open=tables.existing([comparisons.regrets(found), comparisons.intervals(found), apart]),
         reading=comparisons.reading(found),
         remarks=[f"{note}." for note in found.result["notes"]],
-        numbers=tables.existing([comparisons.ranks(found), *spans]),
+        numbers=tables.existing([comparisons.ranks(found), comparisons.rank_intervals(found), *spans]),
     )
 
 

@@ -1,0 +1,87 @@
+"""What learned searchers of a comparison see of its data set: features of its training images, kept beside the run."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file, save
+
+from nas_suite.data import DATA
+from nas_suite.data.images import Splits
+from nas_suite.encoders.banks import CODES, NONE, Bank, bank
+from nas_suite.encoders.features import extractor
+from nas_suite.errors import BadInput, Missing
+from nas_suite.run import Run
+from nas_suite.tables import Table
+
+if TYPE_CHECKING:
+    from nas_suite.surrogate.learned import Learned
+
+FILE = "images.safetensors"
+
+
+def taken(table: Table, data: str, learned: Mapping[str, "Learned"]) -> dict[str, Bank]:
+    """By extractor, the features of a benchmark's data set that its learned searchers compare it by; none where its images, or
+    an extractor's weights, are not on this machine."""
+    wanted = {one.extractor for one in learned.values() if seeing(one) and one.extractor != CODES}
+    if not wanted or (splits := images_of(table, data)) is None:
+        return {}
+    found = {}
+    for name in sorted(wanted):
+        try:
+            found[name] = seen(splits, name)
+        except Missing:
+            continue
+    return found
+
+
+def seen(splits: Splits, made_by: str) -> Bank:
+    """The bank of training images by the extractor of this id; BadInput where this version's is another."""
+    s, seer = splits, extractor(made_by.split("-")[0])
+    return bank(s.train, s.mean, s.std, seer, len(s.classes))
+
+
+def seeing(learned: "Learned") -> bool:
+    """Whether it tells data sets apart."""
+    return learned.kernel is not None and learned.kernel.build.datasets and learned.extractor != NONE
+
+
+def images_of(table: Table, data: str) -> Splits | None:
+    """The images of a benchmark's data set, as they were when it was made, where that is known; None where they are not on this
+    machine."""
+    if data not in DATA.names():
+        return None
+    plan = table.manifest.get("plan") or {}
+    settings = plan["settings"].get("data", {}) if plan.get("data") == data else {}
+    try:
+        return DATA.build(data, settings).splits()
+    except (Missing, BadInput):
+        return None
+
+
+def keep(run: Run, banks: Mapping[str, Bank]) -> None:
+    """Writes the features beside a run, which goes on by them wherever it is resumed."""
+    import torch
+
+    named = {
+        f"{made_by}/{at:04}": torch.from_numpy(rows) for made_by, one in banks.items() for at, rows in enumerate(one.classes)
+    }
+    if named:
+        run.put(FILE, save(named))
+
+
+def kept(run: Run) -> dict[str, Bank]:
+    """What `keep` wrote."""
+    found: dict[str, list] = {}
+    path = run.path / FILE
+    for name, rows in sorted(load_file(path).items()) if path.exists() else ():
+        found.setdefault(name.rpartition("/")[0], []).append(rows.numpy())
+    return {made_by: Bank(made_by, tuple(classes)) for made_by, classes in found.items()}
+
+
+def bank_for(learned: "Learned", banks: Mapping[str, Bank]) -> Bank | None:
+    return banks.get(learned.extractor) if seeing(learned) else None
+
+
+def unseeing(learned: Mapping[str, "Learned"], banks: Mapping[str, Bank]) -> Sequence[str]:
+    """Searchers that tell data sets apart where nothing is known of this one."""
+    return [name for name, one in learned.items() if seeing(one) and bank_for(one, banks) is None and name != "tnas:no-meta"]
