@@ -192,6 +192,19 @@ def test_a_checkpoint_that_learned_too_little_is_told_so(tmp_path: Path) -> None
         beginning.learned(setting(method="metad2a"), small)
 
 
+def test_the_last_layers_may_follow_the_evaluations(checkpoint: Path) -> None:
+    moving = beginning.learned(setting("method.tune=fusion"), checkpoint)
+    assert moving is not None
+    assert moving.tune == "fusion"
+    run = pipeline.search_directly(
+        planned("tnas", "method.budget=6", "method.finalists=0", "method.tune=fusion"), {}, checkpoint
+    )
+    assert len(run.trials()) == 6
+    for where, given in ((setting("method.tune=fusion"), None), (setting("method.tune=fusion", method="metad2a"), checkpoint)):
+        with pytest.raises(BadInput, match="tune = fusion moves what tnas has learned: give --checkpoint"):
+            beginning.learned(where, given)
+
+
 def test_a_surrogate_of_data_sets_of_which_nothing_is_known_searches_too() -> None:
     rng = random.Random(0)
     space = setting().space

@@ -91,7 +91,7 @@ def rank_intervals(r: Mapping[str, Any]) -> Table:
         return "–" if bounds["low"] is None else f"{bounds['low']:.2f}…{bounds['high']:.2f}"
 
     rows = [(s["name"], *(said(s["rank_interval"][str(at)]) for at in r["at"])) for s in r["searchers"]]
-    return Table(("95 % interval", *map(str, r["at"])), rows)
+    return Table(("rank, 95 %", *map(str, r["at"])), rows)
 
 
 def apart(r: Mapping[str, Any]) -> Table:

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt
 from nas_suite.space import SearchSpace
 
 Init = Literal["posterior", "paper", "random"]
+Tune = Literal["process", "fusion"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Direct:
     data sets, random for others. `search_epochs` and `search_width` stand for
     retrain.epochs and space.width while it searches, if given: TNAS's variants (e) and (n). The best `finalists` by validation
     are trained whole with `finalist_seeds` seeds each. It trains `parallel` networks at a time; ends early where `patience`
-    evaluations brought nothing better, or once trainings took `max_seconds`; 0: neither.
+    evaluations brought nothing better, or once trainings took `max_seconds`; 0: neither. What follows the evaluations of `tnas`
+    with a checkpoint is the Gaussian process alone, or by `tune` = fusion the last layers of its deep kernel too.
     """
 
     needs: ClassVar[type[SearchSpace]] = SearchSpace
@@ -40,3 +42,4 @@ class Direct:
     parallel: Annotated[int, Ge(1)] = 1
     patience: Annotated[int, Ge(0)] = 0
     max_seconds: Annotated[float, Ge(0)] = 0.0
+    tune: Tune = "process"

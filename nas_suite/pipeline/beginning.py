@@ -51,14 +51,17 @@ def place(method: str, checkpoint: str | Path | None) -> Path | None:
 
 def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
     """The surrogate of a checkpoint, which knows the setting's data set by its training images; None where none is given."""
+    tune, method = asked_of(setting).tune, setting.plan.method
+    if tune != "process" and (checkpoint is None or method != "tnas"):
+        raise BadInput(f"method.tune = {tune} moves what tnas has learned: give --checkpoint CKPT to nas search tnas")
     if checkpoint is None:
         return None
-    known = fitting(setting.plan.method, Learned.load(checkpoint, setting.plan.space, setting.space), checkpoint)
+    known = fitting(method, Learned.load(checkpoint, setting.plan.space, setting.space), checkpoint)
     if known.kernel is None or known.extractor in (CODES, NONE):  # of images nothing was learned
-        return Transfer(known)
+        return Transfer(known, tune=tune)
     own = seen(setting.splits, known.extractor)
     known.check(own)
-    return Transfer(known, own)
+    return Transfer(known, own, tune=tune)
 
 
 def cautions(setting: Setting, believed: Transfer | None) -> list[str]:
