@@ -11,6 +11,9 @@ from test_deep import SPACE, TINY, experience, learner
 
 from nas_suite.encoders.banks import Bank, coded
 from nas_suite.errors import BadInput
+from nas_suite.rivals import rival
+from nas_suite.search import Region
+from nas_suite.space import Arch
 from nas_suite.surrogate.deep import Build
 from nas_suite.surrogate.experience import Experience
 from nas_suite.surrogate.learned import MANY, WEIGHTS, Learned
@@ -137,27 +140,50 @@ def test_an_unknown_data_set_is_none_of_those_known(learned: Learned) -> None:
     assert all((neutral - Transfer(learned, bank(at)).posterior(archs)[0]).abs().max() > 1e-3 for at in range(5))
 
 
-@pytest.mark.parametrize("unit", ["percent", "fraction", "error"])
+UNITS = {"share": (1.0, 0.0), "percent": (100.0, 0.0), "error": (1.0, -1.0)}  # factor and shift; of errors the sign is turned
+
+
+def spoken(unit: str) -> Learned:
+    """What is learned of one history in a unit."""
+    schedule, (scale, shift) = replace(TINY, optimizer="adam"), UNITS[unit]
+    one = trained(schedule)
+    told = replace(one.experience, values=one.experience.values * scale + shift)
+    one = MetaLearner(learner(schedule).kernel, told, one.shelf, schedule)
+    one.end_epoch(0)
+    one.finish()
+    return of(one, unit="other")
+
+
+@pytest.mark.parametrize("unit", ["percent", "error"])
 def test_units_and_directions_change_no_belief(unit: str) -> None:
-    """A history in percent, or of errors with the sign turned, and values told alike."""
-    schedule = replace(TINY, optimizer="adam")
     archs, asked = sample(12), sample(60, seed=5)
     values = np.array([0.6 + 0.02 * convolutions(arch) for arch in archs])
 
-    def beliefs(scale: float, shift: float) -> tuple[torch.Tensor, torch.Tensor]:
-        one = trained(schedule)
-        told = replace(one.experience, values=one.experience.values * scale + shift)
-        one = MetaLearner(learner(schedule).kernel, told, one.shelf, schedule)
-        one.end_epoch(0)
-        one.finish()
-        model = Transfer(of(one, unit="other"), bank(0))
+    def beliefs(unit: str) -> tuple[torch.Tensor, torch.Tensor]:
+        scale, shift = UNITS[unit]
+        model = Transfer(spoken(unit), bank(0))
         model.fit(archs, values * scale + shift)
         return model.posterior(asked)
 
-    plain = beliefs(1.0, 0.0)
-    other = beliefs(*{"percent": (100.0, 0.0), "fraction": (1.0, 0.0), "error": (1.0, -1.0)}[unit])
+    plain, other = beliefs("share"), beliefs(unit)
     assert torch.allclose(plain[0], other[0], atol=1e-6)
     assert torch.allclose(plain[1], other[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["percent", "error"])
+def test_units_and_directions_change_no_proposal(unit: str) -> None:
+    """The same networks are asked for, one after the other."""
+
+    def proposals(unit: str) -> list[Arch]:
+        scale, shift = UNITS[unit]
+        search, found = rival("tnas", Region(SPACE), 3, learned=Transfer(spoken(unit))), list[Arch]()
+        while len(found) < 12:
+            asked = search.ask()
+            found += asked
+            search.tell(asked, np.array([[-scale * (0.6 + 0.02 * convolutions(arch)) - shift] for arch in asked]))
+        return found
+
+    assert proposals("share") == proposals(unit)
 
 
 def test_percents_told_to_a_history_of_shares_are_refused_or_scaled(learned: Learned) -> None:
