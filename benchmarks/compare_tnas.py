@@ -49,12 +49,14 @@ def arguments() -> argparse.Namespace:
 
 
 def contests(asked: argparse.Namespace) -> Iterator[tuple[Path, Contest]]:
-    """Folders and what is run in them; ablations where initial designs are the same."""
+    """Folders and what is run in them. `tnas:random-init` is another searcher than `tnas` only where each begins as it will: there
+    it begins with the random networks of plain processes. `tnas:no-meta` with one design for all is `gp-ei`."""
     given = {"checkpoint": asked.checkpoint, "no_graph": asked.no_graph, "no_dataset": asked.no_dataset}
     ablated = tuple(name for name, of in ABLATIONS.items() if given[of])
     own = {name: given[of] for name, of in ABLATIONS.items() if of != "checkpoint" and given[of]}
     for dataset, feedback, init in itertools.product(asked.datasets, asked.feedback, asked.init):
-        names = tuple(asked.searchers) or RIVALS + (ablated if init == "same" else ())
+        alike = ("tnas:random-init", "tnas:no-meta") if init == "same" else ()
+        names = tuple(asked.searchers) or RIVALS + tuple(name for name in ablated if name not in alike)
         folders = {"": asked.checkpoint, **{name: folder for name, folder in own.items() if name in names}}
         checkpoints = {name: str(Path(folder).resolve()) for name, folder in folders.items()}
         contest = Contest(

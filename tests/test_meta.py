@@ -281,4 +281,4 @@ def test_the_gate_of_the_public_history(shared_data: Path) -> None:
     assert 0.8 <= result["published_covered"] <= 0.97, "of 90 % intervals"
     assert unsure(learned(run)) > 0, "it errs most where it is least sure"
     alike = meta_train(Asked(schedule=schedule, build=Build(datasets=False))).record["result"]
-    assert 0.5 <= alike["published_pearson"] <= 0.65  # 0.642; specs: to 0.6, which one length-scale for all options keeps to
+    assert 0.5 <= alike["published_pearson"] <= 0.65  # 0.642; the specs say 0.5 to 0.6
