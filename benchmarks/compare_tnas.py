@@ -49,8 +49,8 @@ def arguments() -> argparse.Namespace:
 
 
 def contests(asked: argparse.Namespace) -> Iterator[tuple[Path, Contest]]:
-    """Folders and what is run in them. `tnas:random-init` is another searcher than `tnas` only where each begins as it will: there
-    it begins with the random networks of plain processes. `tnas:no-meta` with one design for all is `gp-ei`."""
+    """Folders and what is run in them. `tnas:random-init` is another searcher than `tnas` only where each begins as it will:
+    there it begins with the random networks of plain processes. `tnas:no-meta` with one design for all is `gp-ei`."""
     given = {"checkpoint": asked.checkpoint, "no_graph": asked.no_graph, "no_dataset": asked.no_dataset}
     ablated = tuple(name for name, of in ABLATIONS.items() if given[of])
     own = {name: given[of] for name, of in ABLATIONS.items() if of != "checkpoint" and given[of]}
