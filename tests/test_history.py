@@ -166,6 +166,8 @@ def test_spellings_of_one_network_are_repeats_unless_they_are_to_be_kept_apart()
 def test_dedupe_leaves_the_first_that_did_not_fail_of_each_training(history: History) -> None:
     rows = [row(None, status="failed"), row(0.5), row(0.6), row(0.7, seed=1), row(None, status="failed", seed=2)]
     history.add(rows)
+    assert history.dedupe(dry=True) == (2, 1)
+    assert len(history.evaluations()) == 5
     assert history.dedupe() == (2, 1)
     assert [(r.seed, r.value) for r in history.evaluations()] == [(0, 0.5), (1, 0.7), (2, None)]
     assert history.dedupe() == (0, 0)

@@ -316,6 +316,7 @@ def test_listed_and_counted() -> None:
     assert "mixpath-s4" in nas("history", "stats").out
     nas("history", "add", "--space", "mixpath-s4", "--arch", "331P", "--data", "digits", "--value", "0.5")
     nas("history", "add", "--space", "mixpath-s4", "--arch", "331P", "--data", "digits", "--value", "0.6")
+    assert "would remove 1 evaluation of trainings that had another" in nas("history", "dedupe", "--dry-run").out
     assert nas("history", "dedupe", "--json").data["removed"] == 1
 
 

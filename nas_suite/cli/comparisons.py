@@ -24,7 +24,8 @@ def of_comparison(run: Run) -> tuple[dict[str, Any], list[Table | str]]:
             parts += ["", rank_intervals(result)]
     if result["differences"]:
         parts += ["", apart(result)]
-    return result, [*parts, *(["", *map(Prose, result["notes"])] if result["notes"] else [])]
+    begin = {"begin": beginning(run.record) or "each searcher's own"}
+    return result | begin, [*parts, *(["", *map(Prose, result["notes"])] if result["notes"] else [])]
 
 
 def heads(r: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:

@@ -183,13 +183,18 @@ def export(
     answer("history export", {"file": str(file), "rows": rows}, as_json, [f"{plural(rows, 'evaluation')} in {file}"])
 
 
-@app.command(epilog=example("nas history dedupe"))
-def dedupe(history: Url = "", as_json: Json = False) -> None:
+@app.command(epilog=example("nas history dedupe", "nas history dedupe --dry-run"))
+def dedupe(
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say how many would be removed.")] = False,
+    history: Url = "",
+    as_json: Json = False,
+) -> None:
     """Leave one evaluation of each training: the first that did not fail. Repeats with other seeds stay."""
     from nas_suite.history import History
 
     opened = History.open(history)
-    removed, others = opened.dedupe()
+    removed, others = opened.dedupe(dry)
     told = f"; {plural(others, 'value')} of them differed from the one that stays" if others else ""
-    said = Prose(f"removed {plural(removed, 'evaluation')} of trainings that had another{told}")
-    answer("history dedupe", {"where": opened.where, "removed": removed, "differed": others}, as_json, [said])
+    verb = "would remove" if dry else "removed"
+    said = Prose(f"{verb} {plural(removed, 'evaluation')} of trainings that had another{told}")
+    answer("history dedupe", {"where": opened.where, "removed": removed, "differed": others, "dry": dry}, as_json, [said])

@@ -207,10 +207,11 @@ class History:
         kinds = [{**dict(zip(names, kind, strict=True)), "settings": short(kind[1]), "rows": n} for *kind, n in found]
         return {"where": self.where, **about, "evaluations": sum(kind["rows"] for kind in kinds), "kinds": kinds}
 
-    def dedupe(self) -> tuple[int, int]:
+    def dedupe(self, dry: bool = False) -> tuple[int, int]:
         """Leaves one evaluation of each training: of those that did not fail the first, else the first. Returns how many were
-        removed, and how many of them had another value. Repeats with other seeds are other trainings and stay."""
-        with self.database.writing() as connection:
+        removed, with `dry` would be, and how many of them had another value. Repeats with other seeds are other trainings and
+        stay."""
+        with self.database.reading() if dry else self.database.writing() as connection:
             kept: dict[tuple[Any, ...], tuple[int, float | None]] = {}
             others = 0
             rows = [(evaluation_of(row), row["id"]) for row in connection.execute(WHOLE.order_by(EVALUATIONS.c.id)).mappings()]
@@ -218,7 +219,7 @@ class History:
                 first, value = kept.setdefault(row.training, (number, row.value))
                 others += number != first and row.value not in (None, value)
             gone = sorted({number for _, number in rows} - {number for number, _ in kept.values()})
-            for at in range(0, len(gone), AT_ONCE):
+            for at in range(0, 0 if dry else len(gone), AT_ONCE):
                 connection.execute(delete(EVALUATIONS).where(EVALUATIONS.c.id.in_(gone[at : at + AT_ONCE])))
         return len(gone), others
 
