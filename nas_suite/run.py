@@ -19,7 +19,7 @@ RECORD, LOG, TRIALS, ROWS, JOBS, CHECKPOINT = "run.json", "log.jsonl", "trials.j
 KEPT = 2  # checkpoints: the newest and the one before it
 WRITTEN = re.compile(
     r"(run|arch|networks|statistics|latency|curves|sizes)\.json|(log|trials|rows|scores|jobs)\.jsonl|checkpoint-\d+|\.training-.*|"
-    r"(network|learned|embeddings-[0-9a-f]{16})\.safetensors|learned\.json|load\.py|__pycache__|.*\.html|\.lock|\.part-.*|\..*\.part"
+    r"(network|learned|images|embeddings-[0-9a-f]{16})\.safetensors|learned\.json|load\.py|__pycache__|.*\.html|\.lock|\.part-.*|\..*\.part"
 )
 """What runs of all kinds write into their folders."""
 PATIENCE = 1.0  # seconds; whoever looks at a run's state holds its lock for a moment

@@ -65,6 +65,14 @@ def test_cutout_is_one_clipped_square_an_image_of_exactly_zero() -> None:
     assert not bool((Augment(0, False, 0)(white, torch.Generator(), (0.1,), (0.3,)) == 0).any())
 
 
+def test_a_square_that_could_hide_a_whole_image_is_half_its_side() -> None:
+    white = torch.full((200, 1, 6, 6), 255, dtype=torch.uint8)
+    large, half = (augmented(Augment(0, False, cutout), white) for cutout in (6, 3))
+    assert torch.equal(large, half)
+    assert (large != 0).flatten(1).any(1).all()
+    assert not torch.equal(augmented(Augment(0, False, 5), white), half)
+
+
 def test_augmentation_is_a_pure_function_in_the_type_and_layout_asked() -> None:
     x = pictures(16, 24, 24).x
     one, two = augmented(Augment(), x, 5), augmented(Augment(), x, 5)

@@ -176,7 +176,6 @@ def refused(cls: type, outside: dict) -> None:
         ({"data": {"size": 1_000_000}}, "data.size = 1000000 must be at most 4096"),
         ({"data": {"size": 8}, "method": {"pad": 8}}, "method.pad = 8 must be less than the side of the images of digits, 8"),
         ({"data": {"size": 8}, "retrain": {"pad": 9}}, "retrain.pad = 9"),
-        ({"data": {"size": 8}, "retrain": {"cutout": 8}}, "retrain.cutout = 8 must be less than the side of the images of"),
         ({"space": {"width": math.inf}}, "width = inf"),
         ({"space": {"width": 1e9}}, "width must be above 0 and at most 64"),
     ],
@@ -188,16 +187,6 @@ def test_settings_that_do_not_fit_together_are_refused(settings: dict, said: str
     with pytest.raises(BadInput) as caught:
         prepare(Plan(data="digits", settings=settings))
     assert said in str(caught.value)
-
-
-def test_the_usual_cutout_leaves_something_of_small_images_to_be_seen() -> None:
-    from nas_suite.pipeline import prepare
-
-    small, large = (prepare(Plan(data="digits", settings={"data": {"size": side}})).plan for side in (8, 20))
-    assert (small.part("method")["cutout"], small.part("retrain")["cutout"]) == (4, 4)
-    assert "cutout" not in {**large.part("method"), **large.part("retrain")}
-    asked = prepare(Plan(data="digits", settings={"data": {"size": 8}, "retrain": {"cutout": 3}})).plan
-    assert asked.part("retrain")["cutout"] == 3
 
 
 @pytest.mark.parametrize("space", ["mixpath-s1", "mixpath-s2", "mixpath-s3", "mixpath-s4"])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nas_suite.pipeline.regret import Ground, Search, differences, figures, marks, mean, middle, outcomes, places, rank
+from nas_suite.pipeline.regret import Ground, Search, differences, figures, marks, mean, middle, outcomes, places, ranked
 from nas_suite.rank import resamples
 
 GROUND = Ground(np.array([0.5, 0.9, 0.7, 0.8]), np.array([0.5, 0.8, 0.9, np.nan]))
@@ -70,20 +70,23 @@ def test_searchers_are_ranked_over_the_seeds_that_all_of_them_have() -> None:
     some = [*searches("a", [0], [1], [3]), *searches("b", [1], [0])]
     assert places(outcomes(ground, ["a", "b"], some, 1, 0)).mean(1).tolist() == [[1.5], [1.5]]
     apart = [Search("a", 0, [0], 0.0), Search("b", 1, [0], 0.0)]
-    assert all(np.isnan(rank(own, 1).value) for own in places(outcomes(ground, ["a", "b"], apart, 1, 0)))
+    assert all(np.isnan(own.rank(1).value) for own in ranked(outcomes(ground, ["a", "b"], apart, 1, 0), 0))
 
 
 def test_ranks_have_the_interval_of_their_mean_over_seeds() -> None:
     ground = Ground(np.arange(4.0), np.arange(4.0))
     some = [*searches("a", *([at % 4] for at in range(12))), *searches("b", *([1] for _ in range(12)))]
-    a, b = places(outcomes(ground, ["a", "b"], some, 1, 0))
-    assert a[:4, 0].tolist() == [2.0, 1.5, 1.0, 1.0]
-    found, other = rank(a, 1), rank(b, 1)
-    assert found == mean(a[:, 0], resamples(12, 0))
+    a, b = ranked(outcomes(ground, ["a", "b"], some, 1, 0), 0)
+    assert a.each[:4, 0].tolist() == [2.0, 1.5, 1.0, 1.0]
+    found, other = a.rank(1), b.rank(1)
+    assert found == mean(a.each[:, 0], resamples(12, 0))
     assert found.value == 1.375
     assert 1.0 < found.low < 1.375 < found.high < 1.7
     assert found.value + other.value == 3
-    assert math.isnan(rank(a[:2], 1).low)
+    two = ranked(outcomes(ground, ["a"], some[:2], 1, 0), 0)[0].rank(1)
+    assert math.isnan(two.low)
+    same = [*searches("a", *([0] for _ in range(5))), *searches("b", *([1] for _ in range(5)))]
+    assert all(math.isnan(own.rank(1).low) for own in ranked(outcomes(ground, ["a", "b"], same, 1, 0), 0))
 
 
 def test_the_interval_of_a_mean_is_about_that_of_the_normal_law() -> None:
@@ -115,7 +118,7 @@ def test_differences_are_paired_by_seed() -> None:
 def test_figures_of_a_searcher() -> None:
     ground = Ground(np.arange(4.0), np.arange(4.0))
     (found,) = outcomes(ground, ["a", "b"], searches("a", [0, 3], [1, 2], [0, 3]), 2, 0)
-    told = figures(ground, found, places([found])[0], [1, 2])
+    told = figures(ground, found, *ranked([found], 0), [1, 2])
     assert (told["name"], told["seeds"], told["seconds"]) == ("a", 3, 2.0)
     assert told["regret"]["1"]["mean"] == pytest.approx(8 / 3)
     assert told["regret"]["2"] == {"mean": pytest.approx(1 / 3), "low": 0.0, "high": 1.0}

@@ -57,7 +57,8 @@ class Augment:
     In this order: jitter colours, brightness, contrast and saturation by up to `jitter`, hue by up to `hue` of the circle
     (`colour.jittered`; 0: not at all); pad by `pad` black pixels and crop at random to the former size; flip left to right
     with probability 0.5 (`flip`); normalise; set to 0 a square of `cutout` pixels a side, whose centre is uniform over the
-    image and whose part outside is lost (DeVries and Taylor 2017; 0: none).
+    image and whose part outside is lost (DeVries and Taylor 2017; 0: none). Where it could hide a whole image, it is half the
+    image's side instead.
     """
 
     pad: int = 4
@@ -118,16 +119,18 @@ class Augment:
         start.masked_fill_((row < 0) | (row >= height), 2 * black)
         column.masked_fill_((column < 0) | (column >= width), 2 * black)
         # Few passes over all pixels: a row or column from outside lifts its sums past black, both hidden lift past zero.
-        hidden_y, hidden_x = self.hidden(y - centre_y).int() * zero, self.hidden(x - centre_x)
+        cutout = self.cutout if self.cutout < min(height, width) else min(height, width) // 2
+        hidden_y, hidden_x = hidden(y - centre_y, cutout).int() * zero, hidden(x - centre_x, cutout)
         each = (start[:, :, None], column[:, None, :], hidden_y[:, :, None], hidden_x[:, None, :].int())
         for starts, columns, hides_y, hides_x in zip(*(part.split(step) for part in each), strict=True):
             index = (starts + columns).clamp_(max=black)
             yield index.addcmul_(hides_y, hides_x).clamp_(max=zero).view(-1)
 
-    def hidden(self, offset: Int32[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
-        """Whether cutout hides rows (columns) at these offsets from its centre."""
-        start = -(self.cutout // 2)
-        return (offset >= start) & (offset < start + self.cutout)
+
+def hidden(offset: Int32[Tensor, "n k"], cutout: int) -> Bool[Tensor, "n k"]:
+    """Whether a square hides rows (columns) at these offsets from its centre."""
+    start = -(cutout // 2)
+    return (offset >= start) & (offset < start + cutout)
 
 
 @dataclass(frozen=True, eq=False)

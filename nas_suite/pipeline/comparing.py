@@ -172,12 +172,12 @@ def judged(run: Run, arena: Arena, asked: Contest, lines: list[dict[str, Any]]) 
     found = regret.outcomes(ground, asked.searchers, searches, asked.budget, asked.seed)
     if not found:
         raise BadInput(f"every search failed: {lines[0].get('error', 'no reason given')}")
-    at, places = regret.marks(asked.budget), regret.places(found)
-    drawn = [regret.curves(ground, o, own) for o, own in zip(found, places, strict=True)]
+    at, ranked = regret.marks(asked.budget), regret.ranked(found, asked.seed)
+    drawn = [regret.curves(ground, o, own) for o, own in zip(found, ranked, strict=True)]
     run.put(CURVES, (json.dumps(finite({"searchers": drawn})) + "\n").encode())
     return {
         **about(arena, asked, ground), "at": at, "notes": notes(arena, asked, lines),
-        "searchers": [regret.figures(ground, o, own, at) for o, own in zip(found, places, strict=True)],
+        "searchers": [regret.figures(ground, o, own, at) for o, own in zip(found, ranked, strict=True)],
         "differences": regret.differences(found, at) if asked.together else [],
     }  # fmt: skip
 

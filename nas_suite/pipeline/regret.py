@@ -116,22 +116,36 @@ def places(found: Sequence[Outcome]) -> Float[np.ndarray, "n s e"]:
     return rankdata(stacked.round(12), axis=0)
 
 
-def rank(own: Float[np.ndarray, "s e"], at: int) -> Estimate:
-    """The mean over seeds of a searcher's ranks after so many evaluations; unknown where no seed is all searchers'."""
-    if not len(own):
-        return Estimate(*[float("nan")] * 3)
-    return mean(own[:, at - 1], resamples(len(own), 0))
+@dataclass(frozen=True)
+class Ranked:
+    """A searcher's ranks, by seed and evaluation; `alike` where all searchers' seeds made one and the same search."""
+
+    each: Float[np.ndarray, "s e"]
+    weights: Int64[np.ndarray, "r s"]
+    alike: bool
+
+    def rank(self, at: int) -> Estimate:
+        """The mean over seeds; unknown where no seed is all searchers'."""
+        if not len(self.each):
+            return Estimate(*[float("nan")] * 3)
+        return mean(self.each[:, at - 1], self.weights, self.alike)
 
 
-def figures(ground: Ground, o: Outcome, own: Float[np.ndarray, "s e"], at: Sequence[int]) -> dict[str, Any]:
+def ranked(found: Sequence[Outcome], seed: int) -> list[Ranked]:
+    each, alike = places(found), all(o.alike for o in found)
+    weights = resamples(each.shape[1], seed, RESAMPLES) if each.shape[1] else np.zeros((1, 0), np.int64)
+    return [Ranked(own, weights, alike) for own in each]
+
+
+def figures(ground: Ground, o: Outcome, own: Ranked, at: Sequence[int]) -> dict[str, Any]:
     """What is told of one searcher, whose ranks are its `own`."""
     reached = [ground.reached(s.asked) for s in o.searches]
-    ranked = {str(mark): rank(own, mark) for mark in at}
+    ranks = {str(mark): own.rank(mark) for mark in at}
     return {
         "name": o.name, "seeds": len(o.searches),
         "regret": {str(mark): bounds(o.regret(mark)) for mark in at},
-        "rank": {mark: e.value for mark, e in ranked.items()},
-        "rank_interval": {mark: {"low": e.low, "high": e.high} for mark, e in ranked.items()},
+        "rank": {mark: e.value for mark, e in ranks.items()},
+        "rank_interval": {mark: {"low": e.low, "high": e.high} for mark, e in ranks.items()},
         "evaluations_to_optimum": {"median": middle(reached), "reached": sum(n is not None for n in reached)},
         "seconds": float(np.mean([s.seconds for s in o.searches])),
     }  # fmt: skip
@@ -168,14 +182,14 @@ def differences(found: Sequence[Outcome], at: Sequence[int]) -> list[dict[str, A
     return told
 
 
-def curves(ground: Ground, o: Outcome, own: Float[np.ndarray, "s e"]) -> dict[str, Any]:
+def curves(ground: Ground, o: Outcome, own: Ranked) -> dict[str, Any]:
     """What a report draws of a searcher: after each evaluation the mean regret and the mean rank with their intervals; each
     seed's own regrets, and after how many evaluations it reached the optimum."""
     every = range(1, o.regrets.shape[1] + 1)
-    each, ranked = [o.regret(at) for at in every], [rank(own, at) for at in every]
+    each, ranks = [o.regret(at) for at in every], [own.rank(at) for at in every]
     return {
         "name": o.name, "mean": [e.value for e in each], "low": [e.low for e in each], "high": [e.high for e in each],
-        "rank": [e.value for e in ranked], "rank_low": [e.low for e in ranked], "rank_high": [e.high for e in ranked],
+        "rank": [e.value for e in ranks], "rank_low": [e.low for e in ranks], "rank_high": [e.high for e in ranks],
         "reached": [ground.reached(s.asked) for s in o.searches],
         "seeds": {str(s.seed): regrets.tolist() for s, regrets in zip(o.searches, o.regrets, strict=True)},
     }  # fmt: skip

@@ -115,23 +115,11 @@ def prepare(plan: Plan) -> Setting:
         torch.set_num_threads(plan.threads)
     data = DATA.build(plan.data, plan.part("data"))
     splits = data.splits()
-    plan = seen_at(plan, min(splits.train.shape[1:]))
-    return Setting(plan, data, splits, space_for(plan, splits), compute)
-
-
-def seen_at(plan: Plan, side: int) -> Plan:
-    """The plan for images of this side: what augments them leaves some of them to be seen. Where nobody asked for a cutout, and
-    the usual one would hide all of an image, it is half its side."""
+    side = min(splits.train.shape[1:])
     for part, cls in (("method", METHODS.load(plan.method)), ("retrain", Recipe)):
-        usual, asked = defaults(cls), plan.part(part)
-        for name in ("pad", "cutout"):
-            if asked.get(name, usual.get(name, 0)) < side:
-                continue
-            if name == "pad" or name in asked:
-                value = asked.get(name, usual.get(name))
-                raise BadInput(f"{part}.{name} = {value} must be less than the side of the images of {plan.data}, {side}")
-            plan = plan.with_settings(part, {name: side // 2})
-    return plan
+        if (pad := {"pad": 0, **defaults(cls), **plan.part(part)}["pad"]) >= side:
+            raise BadInput(f"{part}.pad = {pad} must be less than the side of the images of {plan.data}, {side}")
+    return Setting(plan, data, splits, space_for(plan, splits), compute)
 
 
 def prepare_on(run: Run, plan: Plan) -> Setting:
