@@ -21,6 +21,7 @@ from typing import Any
 from nas_suite import pipeline
 from nas_suite.errors import BadInput
 from nas_suite.pipeline import Contest
+from nas_suite.rivals import LEARNED
 from nas_suite.run import RECORD, Run
 
 RIVALS = ("tnas", "gp-ei", "gp-ucb", "nasbowl", "bananas", "evolution", "local-search", "random", "metad2a")
@@ -57,7 +58,8 @@ def contests(asked: argparse.Namespace) -> Iterator[tuple[Path, Contest]]:
     for dataset, feedback, init in itertools.product(asked.datasets, asked.feedback, asked.init):
         alike = ("tnas:random-init", "tnas:no-meta") if init == "same" else ()
         names = tuple(asked.searchers) or RIVALS + tuple(name for name in ablated if name not in alike)
-        folders = {"": asked.checkpoint, **{name: folder for name, folder in own.items() if name in names}}
+        general = {"": asked.checkpoint} if init == "same" or set(names) & set(LEARNED) else {}
+        folders = {**general, **{name: folder for name, folder in own.items() if name in names}}
         checkpoints = {name: str(Path(folder).resolve()) for name, folder in folders.items()}
         contest = Contest(
             "nb201", names, dataset, asked.budget, asked.seeds, feedback=feedback, same_init=init == "same",

@@ -236,8 +236,11 @@ def test_a_surrogate_that_saw_images_sees_the_training_images_alone(monkeypatch:
     with pytest.raises(BadInput, match="unknown feature extractor 'codes'"):
         beginning.learned(where, checkpoint)
     monkeypatch.setattr(sights, "extractor", lambda name: RandomConvolutions())
-    with pytest.raises(BadInput, match="learned with features of codes-1, and those given are of conv"):
+    with pytest.raises(BadInput, match="features of codes-1 are wanted, and those of this version are of conv-1"):
         beginning.learned(where, checkpoint)
+    assert seen == []
+    monkeypatch.setattr(RandomConvolutions, "id", "codes-1")
+    assert beginning.learned(where, checkpoint) is not None
     assert seen == [where.splits.train]
 
 

@@ -17,11 +17,12 @@ from nas_suite.bayes import Bayes
 from nas_suite.data import DATA
 from nas_suite.encoders.banks import Bank, bank
 from nas_suite.encoders.features import RandomConvolutions
-from nas_suite.errors import BadInput
+from nas_suite.errors import BadInput, Missing
 from nas_suite.pipeline import sights
+from nas_suite.pipeline.comparing import arena_of
 from nas_suite.pipeline.contest import Contest, opened
 from nas_suite.rivals import opening, ranked
-from nas_suite.run import JOBS, run_at
+from nas_suite.run import JOBS, WRITTEN, run_at
 from nas_suite.space import Arch
 from nas_suite.surrogate.deep import Build, DeepKernel, Networks
 from nas_suite.surrogate.experience import Shelf
@@ -117,7 +118,7 @@ def test_a_history_too_small_to_learn_from_begins_with_the_best_in_it(saved: Pat
     wanted = [arena.space.rows[arch] for arch in warm(told, len(told.archs)) if arch in arena.space.rows][:5]
     run = pipeline.compare(contest)
     assert run.lines(JOBS)[0]["rows"][:5] == wanted
-    assert "too little for a deep kernel: a plain Gaussian process searches" in run.record["result"]["notes"][0]
+    assert "too little for a deep kernel, and a plain Gaussian process searches" in run.record["result"]["notes"][0]
     found = rows(asked(saved, "tnas:random-init", "tnas:no-meta", folder="small"))
     assert found["tnas:random-init"][:5] != wanted
     assert found["tnas:no-meta"][:5] == wanted
@@ -137,7 +138,13 @@ def test_what_is_not_known_of_a_data_set_is_said(saved: Path) -> None:
     result = pipeline.compare(asked(saved, *names, "random", checkpoints=places)).record["result"]
     said = "no features of digits are at hand, so that it has the neutral code of no data set"
     assert result["notes"] == [f"tnas, tnas:no-graph: {said}"]
-    assert pipeline.compare(asked(saved, "random", same_init=True)).record["result"]["notes"] == []
+    assert pipeline.compare(asked(saved, "random", same_init=True)).record["result"]["notes"] == [
+        f"the initial design of tnas: {said}"
+    ]
+
+
+def forgotten(*_: object) -> None:
+    raise Missing("not on this machine")
 
 
 def test_a_data_set_whose_images_are_at_hand_is_seen_and_stays_so(
@@ -168,12 +175,24 @@ def test_a_data_set_whose_images_are_at_hand_is_seen_and_stays_so(
     assert (wanted - other).abs().max() > 0.01
     found = {line["searcher"]: line["rows"] for line in run.lines(JOBS)}
     assert found["metad2a"] == [arena.space.rows[arch] for arch in ranked(arena.region, knowing)][:7]
-    monkeypatch.setattr(sights, "images_of", lambda *_: None)
-    run.rewrite(JOBS, [])
-    again = pipeline.resume(run.update(status="interrupted"))
-    assert {line["searcher"]: line["rows"] for line in again.lines(JOBS)} == found
+    with monkeypatch.context() as elsewhere:
+        (run.path / sights.FILE).unlink()  # killed before they were written
+        run.rewrite(JOBS, [])
+        arena_of.cache_clear()
+        again = pipeline.resume(run.update(status="interrupted"))
+        assert {line["searcher"]: line["rows"] for line in again.lines(JOBS)} == found
+        elsewhere.setattr(sights, "extractor", forgotten)  # and never looked at anew where they are there
+        run.rewrite(JOBS, [])
+        arena_of.cache_clear()
+        again = pipeline.resume(run.update(status="interrupted"))
+        assert {line["searcher"]: line["rows"] for line in again.lines(JOBS)} == found
+    (run.path / sights.FILE).write_bytes(b"garbage")
+    with pytest.raises(BadInput, match=r"images\.safetensors is damaged"):
+        pipeline.resume(run.update(status="interrupted"))
+    assert WRITTEN.fullmatch(sights.FILE)
+    monkeypatch.setattr(sights, "images_of", forgotten)
     (run.path / sights.FILE).unlink()
-    with pytest.raises(BadInput, match="the images of digits are no longer as they were"):
+    with pytest.raises(BadInput, match="compares the images of digits by conv-1, and these or its weights are no longer here"):
         pipeline.resume(run.update(status="interrupted"))
     blind = pipeline.compare(contest)
     assert "no features of digits are at hand" in blind.record["result"]["notes"][0]

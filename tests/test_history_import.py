@@ -334,8 +334,10 @@ def test_the_images_of_the_records_are_known_where_their_features_are_at_hand(tm
     path = as_text(tmp_path)
     assert nas("history", "import", "metad2a", path, "--partial").code == 0
     assert gathered(Asked()).extractor == "codes-1"
-    said = nas("history", "import", "metad2a", as_features(tmp_path))
-    assert said.out == "added 0 evaluations, and the features of images of their classes\n"
+    as_features(tmp_path)
+    said = nas("history", "import", "metad2a", path, "--partial")  # beside the records
+    assert said.out == "added 0 evaluations, 4 were there already, and the features of images of their classes\n"
+    assert nas("history", "import", "metad2a", tmp_path / metad2a.FEATURES).out == "added 0 evaluations\n"
     again = nas("history", "import", "metad2a", tmp_path, "--partial", "--json").data
     assert again == {"added": 0, "known": 4}
     bank = History.open().bank("metad2a", "resnet18-imagenet1k_v1")
@@ -351,6 +353,12 @@ def test_the_images_of_the_records_are_known_where_their_features_are_at_hand(tm
     ]
     assert len(shelf.classes) == 60, "each class once"
     assert gathered(Asked(features="codes")).extractor == "codes-1"
+    history = History.open()
+    few = [np.full((1, 512), at, np.float16) for at in range(20)]
+    history.put_bank("metad2a-3", "resnet18-imagenet1k_v1", few)  # what a data set has itself goes before
+    own = gathered(Asked()).shelf
+    assert own is not None
+    assert [own.classes[at][0, 0] for at in own.sets[found.experience.names.index("metad2a-3")]] == list(range(20))
 
 
 def test_features_that_are_not_as_published_are_refused_and_nothing_of_them_is_run(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_deep import SPACE, TINY, experience, learner
+from gpytorch.kernels import AdditiveKernel
+from test_deep import SPACE, TINY, experience, kernel, learner
 
 from nas_suite.encoders.banks import Bank, coded
 from nas_suite.errors import BadInput
@@ -223,6 +224,25 @@ def test_the_same_values_give_the_same_beliefs_whatever_came_between(learned: Le
         model.fit(archs, values)
         assert torch.equal(first[0], model.posterior(asked)[0])
         assert torch.isfinite(first[1]).all()
+
+
+@pytest.mark.parametrize("build", [Build("tiny"), Build("tiny", plain=False)], ids=["both", "joint"])
+def test_kernels_of_a_new_data_set_begin_together_as_strong_as_a_plain_one(build: Build) -> None:
+    """In the proportion that was learned; of what is next to nothing 5 % are left."""
+    made, shelf = kernel(build)
+    known = Learned.of("nasbench201", SPACE, told := experience(), Standardiser.of(told.values), "codes-1", shelf, made)
+    for joint, plain, share in ((0.2, 0.6, 0.25), (0.03, 9.0, 0.05), (20.0, 0.1, 0.95)):
+        for part, variance in zip(made.process.kernel.kernels, (joint, plain), strict=False):  # type: ignore[union-attr]
+            part.initialize(outputscale=variance)
+        wanted = share if build.plain else 0.5
+        begun = Transfer(known).fresh()
+        assert isinstance(begun, AdditiveKernel)
+        scales = [part.outputscale.item() for part in begun.kernels]
+        medians = [part.outputscale_prior.loc.exp().item() for part in begun.kernels]
+        assert scales == pytest.approx([wanted, 1 - wanted], rel=1e-5)
+        assert medians == pytest.approx(scales, rel=1e-5)
+        rows = Transfer(known).rows(sample(5))
+        assert torch.allclose(begun(rows, diag=True), torch.ones(len(rows), dtype=torch.float64), atol=1e-5)
 
 
 def test_following_moves_xi_and_leaves_what_was_learned(learned: Learned) -> None:

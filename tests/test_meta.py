@@ -18,7 +18,7 @@ from command import forked, nas
 from nas_suite import pipeline
 from nas_suite.data import DATA
 from nas_suite.edgecells import numbered
-from nas_suite.errors import BadInput
+from nas_suite.errors import BadInput, Missing
 from nas_suite.history import Evaluation, History, Task
 from nas_suite.pipeline.meta import Asked, gathered, meta_train
 from nas_suite.run import Run, run_at
@@ -177,7 +177,7 @@ def test_what_a_published_split_keeps_back_does_not_make_a_history_large_enough(
         (("tnass",), "did you mean 'tnas'"),
         (("tnas", "--space", "macro"), "has no space 'macro'"),
         (("tnas", "--features", "conv"), "the images of set0 are not at hand"),
-        (("tnas", "--features", "resnet18"), "nas data get resnet18"),
+        (("tnas", "--features", "resnet18"), "the images of set0 are not at hand, so that resnet18-imagenet1k_v1"),
     ],
 )
 def test_what_cannot_be_learned_from_is_told_in_one_line(words: tuple[str, ...], line: str) -> None:
@@ -210,6 +210,8 @@ def test_data_sets_that_were_seen_are_compared_by_their_images() -> None:
     task = Task.of("digits", splits.fingerprint, splits.classes, side, 1)
     history = History.open(make=True)
     history.add([Evaluation("nasbench201", SPACE.describe(SPACE.sample(random.Random(1))), task.key, 0.5)], [task])
+    with pytest.raises(Missing, match="nas data get resnet18"):
+        gathered(Asked(features="resnet18"))
     found = gathered(Asked())
     assert found.extractor == "conv-1"
     assert history.bank(task.key, "conv-1") is not None

@@ -80,11 +80,11 @@ def key(task: int) -> str:
 
 
 def features(file: Path) -> tuple[Task, list[Float16[np.ndarray, "_ 512"]]] | None:
-    """Of MetaD2A's file of features, or the folder that has it: all classes as one data set, and of each the features of up to
-    64 images, drawn by its label alone; None where there is no such file. The file is a dict from label − 1 to a tensor
+    """Of MetaD2A's file of features, in the folder of any of its files: all classes as one data set, and of each the features
+    of up to 64 images, drawn by its label alone; None where there is no such file. It is a dict from label − 1 to a tensor
     (images, 512), or a list of one, by an ImageNet-trained ResNet-18 on images of 32 px. BadInput where it is not so."""
-    path = file / FEATURES if file.is_dir() else file
-    if path.name != FEATURES or not path.exists():
+    path = (file if file.is_dir() else file.parent) / FEATURES
+    if not path.exists():
         return None
     found = torch_unpickled(path, mapped=True)
     if not isinstance(found, dict) or len(found) < 2 or not all(isinstance(label, int) and label >= 0 for label in found):
@@ -101,7 +101,7 @@ def some_of(file: Path, label: int, given: Any) -> Float16[np.ndarray, "_ 512"]:
         raise BadInput(f"{file}, label {label}: features are a tensor (images, {WIDTH}), not of shape {shape}")
     raw = np.random.PCG64(np.random.SeedSequence((label, 23))).random_raw(shape[0])
     chosen = np.sort(np.argsort(raw, kind="stable")[:IMAGES])
-    values = rows[chosen].numpy().astype(np.float16)
+    values = rows[chosen].detach().float().numpy().astype(np.float16)
     if not np.isfinite(values).all():
         raise BadInput(f"{file}, label {label}: there are features that are not finite")
     return values

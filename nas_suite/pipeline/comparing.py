@@ -37,11 +37,16 @@ class Job:
 
 def compare(asked: Contest, out: Path | None = None, progress: Progress = silent) -> Run:
     """Compares searchers on a benchmark; returns the run."""
-    arena = opened(asked)
-    if asked.init == (PAPER,):
+    arena, paper = opened(asked), asked.init == (PAPER,)
+    if paper:
         asked = replace(asked, init=published(arena))
         arena = opened(asked)
-    arena = replace(arena, banks=sights.taken(arena.table, arena.judged.data, arena.learned))
+    arena = replace(arena, banks=arena.looked())
+    if learning.heard(asked.searchers, asked.checkpoints) != asked.searchers and not (asked.same_init or paper):
+        raise BadInput(
+            f"--checkpoint has no effect on {', '.join(asked.searchers)}: tnas and its kin learn; with --same-init all begin "
+            "as tnas would"
+        )
     for name in asked.searchers:
         arena.searcher(name, asked.seed, None)  # what it lacks is told before a run is made
     table = arena.table
@@ -65,10 +70,13 @@ def resume_comparing(run: Run, progress: Progress = silent) -> Run:
         what = f"benchmark {asked.bench}" if changed[0] in arena.table.manifest["files"] else changed[0]
         raise BadInput(f"{what} has changed since {run.name} began; compare anew")
     if sorted(banks := sights.kept(run)) != (wanted := run.record.get("seen_by", [])):  # killed before they were written
-        banks = sights.taken(arena.table, arena.judged.data, arena.learned)
-        if sorted(banks) != wanted:
-            raise BadInput(f"the images of {asked.dataset} are no longer as they were when {run.name} began; compare anew")
-        sights.keep(run, banks)
+        found = arena.looked()
+        if lacking := [made_by for made_by in wanted if made_by not in found]:
+            raise BadInput(
+                f"{run.name} compares the images of {asked.dataset} by {lacking[0]}, and these or its weights are no longer "
+                "here: get them back, or compare anew"
+            )
+        sights.keep(run, banks := {made_by: found[made_by] for made_by in wanted})
     return continue_comparing(run, replace(arena, banks=banks), progress)
 
 
@@ -198,7 +206,8 @@ def about(arena: Arena, asked: Contest, ground: regret.Ground) -> dict[str, Any]
 
 def notes(arena: Arena, asked: Contest, lines: list[dict[str, Any]]) -> list[str]:
     """What figures alone do not say: what was not known of the data, searches that failed or ended early."""
-    learned = {name: arena.learned[name] for name in asked.searchers if name in arena.learned}
+    own = {name: arena.learned[name] for name in asked.searchers if name in arena.learned}
+    learned = own or {f"the initial design of {name}": one for name, one in arena.learned.items()}
     told = learning.caution(learned, sights.unseeing(learned, arena.banks), arena.judged.data)
     for name in asked.searchers:
         own = [line for line in lines if line["searcher"] == name]

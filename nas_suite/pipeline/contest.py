@@ -90,6 +90,10 @@ class Arena:
     def warm_start(self, learned: Any, seed: int) -> list[Arch]:
         return learning.warm_start(learned, sights.bank_for(learned, self.banks), self.region, DESIGN, seed)
 
+    def looked(self) -> dict[str, Any]:
+        """What learned searchers see of the data set's images, where these are on this machine."""
+        return sights.taken(self.table, self.judged.data, self.space.image_size, self.learned)
+
     @property
     def first_learned(self) -> Any:
         """What TNAS has learned, or else the first of its kin."""
@@ -133,13 +137,7 @@ def opened(asked: Contest) -> Arena:
     values = table.means(feedback.name)[list(space.rows.values())]
     begin = () if asked.init == (PAPER,) else asked.init
     given = list(dict.fromkeys(space.canonical(space.parse(text)) or () for text in begin))
-    names = learning.heard(asked.searchers, asked.checkpoints)
-    if names != asked.searchers and not asked.together:
-        raise BadInput(
-            f"--checkpoint has no effect on {', '.join(asked.searchers)}: tnas and its kin learn; with --same-init all begin "
-            "as tnas would"
-        )
-    learned = learning.loaded(names, asked.checkpoints, table.space, space)
+    learned = learning.loaded(learning.heard(asked.searchers, asked.checkpoints), asked.checkpoints, table.space, space)
     return Arena(table, feedback, judged, space, Region(space), values, given, learned)
 
 

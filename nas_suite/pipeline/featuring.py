@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from nas_suite.data import DATA
+from nas_suite.data.images import Splits
 from nas_suite.encoders.banks import CODES, NONE, Bank, coded
-from nas_suite.encoders.features import NAMES, Extractor, RandomConvolutions, extractor
+from nas_suite.encoders.features import NAMES, RandomConvolutions, extractor
 from nas_suite.encoders.resnet import ResNet18
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.history import History, Task
@@ -38,11 +39,12 @@ def featured(history: History, tasks: Sequence[Task], features: str) -> tuple[li
         if lacking := [task.key for task in tasks if not task.classes]:
             raise BadInput(f"the classes of {lacking[0]} are not known, so that it has no codes: leave it out (--without)")
         return [coded(task.classes) for task in tasks], CODES
-    banks = {task.key: kept.bank(task, IDS[features]) for task in tasks}
-    if unseen := [task for task in tasks if banks[task.key] is None]:
+    banks = {task.key: bank for task in tasks if (bank := kept.bank(task, IDS[features])) is not None}
+    images = [(task, images_at_hand(task, features)) for task in tasks if task.key not in banks]
+    if images:
         seer = extractor(features)
-        banks |= {task.key: of_images(history, task, seer) for task in unseen}
-    return [bank for bank in banks.values() if bank is not None], IDS[features]
+        banks |= {task.key: seen(history, task, splits, seer) for task, splits in images}
+    return [banks[task.key] for task in tasks], IDS[features]
 
 
 @dataclass
@@ -59,15 +61,11 @@ class Kept:
 
     def bank(self, task: Task, made_by: str) -> Bank | None:
         """What an extractor made of a data set; None where that is not kept."""
-        whole = task.key.rpartition("-")[0]
-        if task.content or whole not in self.tasks:
-            rows = self.of(task.key, made_by).values()
-        else:
+        own, whole = self.of(task.key, made_by), task.key.rpartition("-")[0]
+        if not own and not task.content and whole in self.tasks:
             known = self.of(whole, made_by)
-            rows = [known[name] for name in task.classes if name in known]
-            if len(rows) < len(task.classes):
-                rows = []
-        return Bank(made_by, tuple(rows)) if rows else None
+            own = {name: known[name] for name in task.classes} if set(task.classes) <= set(known) else {}
+        return Bank(made_by, tuple(own.values())) if own else None
 
     def of(self, key: str, made_by: str) -> dict[str, Float[np.ndarray, "_ f"]]:
         """The features of a data set's classes, each under its name or place."""
@@ -78,17 +76,17 @@ class Kept:
         return self.wholes[key, made_by]
 
 
-def of_images(history: History, task: Task, seer: Extractor) -> Bank:
-    """The bank of a data set, made where its images are at hand under their plain name, and kept."""
+def images_at_hand(task: Task, features: str) -> Splits:
+    """A data set's images, under their plain name; BadInput where they are not at hand."""
     if task.content and task.name in DATA.names():
         try:
             splits = DATA.build(task.name, {}).splits()
         except Missing:
             splits = None
         if splits is not None and splits.fingerprint == task.content:
-            return seen(history, task, splits, seer)
+            return splits
     raise BadInput(
-        f"the images of {task.key} are not at hand, so that {seer.id} has no features of it: "
+        f"the images of {task.key} are not at hand, so that {IDS[features]} has no features of it: "
         f"give --features codes, or leave it out (--without {task.key})"
     )
 

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from nas_suite.cells import CellSpace
+from nas_suite.data import DATA
 from nas_suite.data.images import shuffled
+from nas_suite.data.sets import DataSet
 from nas_suite.errors import BadInput, Missing, suggest
 from nas_suite.importers import PUBLISHED
 from nas_suite.plan import FIT
@@ -49,6 +51,15 @@ def made_with(table: Table, data: str) -> Mapping[str, Any]:
     """The plan that made a table of a data set; empty where none did, or one of another data set."""
     plan = table.manifest.get("plan", {})
     return plan if plan.get("data") == data else {}
+
+
+def images_of(table: Table, data: str, side: int) -> DataSet:
+    """A benchmark's data set: with the settings of the plan that made it, else at the size of its networks' images."""
+    made = made_with(table, data)
+    settings = made["settings"]["data"] if made else {"size": side}
+    asked = DATA.build(data, settings)
+    here = DATA.build(data, {key: value for key, value in settings.items() if key != "path"})
+    return here if here.available() and not asked.available() else asked  # tables travel, the paths in their plans do not
 
 
 @dataclass(frozen=True)

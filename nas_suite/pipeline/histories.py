@@ -60,7 +60,8 @@ class Wanted:
 
 
 def take(format_: str, source: str, wanted: Wanted, url: str = "") -> Added:
-    """Imports the evaluations of a file or a benchmark into a history, all or none of them."""
+    """Imports the evaluations of a file or a benchmark into a history, all or none of them; before them the features of images,
+    where there are some."""
     rows, tasks = READERS[format_](source, wanted)
     rows = spelt(rows, source)
     seen = metad2a.features(Path(source)) if format_ == "metad2a" else None  # what is wrong with it is told before all else
@@ -68,8 +69,9 @@ def take(format_: str, source: str, wanted: Wanted, url: str = "") -> Added:
     if seen is None:
         return history.add(rows, tasks)
     whole, features = seen
-    added = history.add(rows, [*tasks, whole])
-    return replace(added, banks=int(history.put_bank(whole.key, ResNet18.id, features)))
+    history.add([], [whole])
+    banks = int(history.put_bank(whole.key, ResNet18.id, features))
+    return replace(history.add(rows, tasks), banks=banks)
 
 
 def of_csv(source: str, wanted: Wanted) -> tuple[list[Evaluation], list[Task]]:

@@ -9,7 +9,6 @@ from nas_suite.pipeline.tabled import Tabled
 from nas_suite.run import run_at
 from nas_suite.search import Region
 from nas_suite.space import Arch
-from nas_suite.words import plural
 
 if TYPE_CHECKING:
     from nas_suite.encoders.banks import Bank
@@ -74,8 +73,8 @@ def fitting(name: str, learned: "Learned", folder: str | Path) -> "Learned":
     """What was learned, where a searcher can go by it."""
     if learned.kernel is None and name in (*OWN, "metad2a"):
         raise BadInput(
-            f"{folder} was learned from {little(learned)}, too little for a deep kernel, without which {name} is nothing: "
-            "give one of a larger history, or take tnas"
+            f"{folder} was learned from {learned.experience.there}, too little for a deep kernel, without which {name} is "
+            "nothing: give one of a larger history, or take tnas"
         )
     build = learned.kernel.build if learned.kernel is not None else None
     whole = build is not None and ((name == "tnas:no-graph" and build.encoding != "one-hot") or
@@ -118,7 +117,10 @@ def inside(archs: Sequence[Arch], region: Region) -> list[Arch]:
 def caution(learned: Mapping[str, "Learned"], blind: Sequence[str], dataset: str) -> list[str]:
     """What must be said of searchers whose history was too small to learn from, and of the `blind`, which tell data sets apart
     and know nothing of this one."""
-    said = [f"{name}: {few}" for name, one in learned.items() if (few := plainly(one))]
+    few: dict[str, list[str]] = {}
+    for name, one in learned.items():
+        few.setdefault(plainly(one), []).append(name)
+    said = [f"{', '.join(names)}: {why}" for why, names in few.items() if why]
     if blind:
         said.append(f"{', '.join(blind)}: no features of {dataset} are at hand, so that it has the neutral code of no data set")
     return said
@@ -129,11 +131,6 @@ def plainly(learned: "Learned") -> str:
     if learned.kernel is not None:
         return ""
     return (
-        f"the checkpoint was learned from {little(learned)}, too little for a deep kernel: a plain Gaussian process searches, "
-        "and begins with the best of them"
+        f"the checkpoint was learned from {learned.experience.there}, too little for a deep kernel, and a plain Gaussian "
+        "process searches"
     )
-
-
-def little(learned: "Learned") -> str:
-    sets, rows = learned.experience.learnable
-    return f"{plural(sets, 'data set')} and {plural(rows, 'evaluated network')}"

@@ -26,7 +26,6 @@ from nas_suite.surrogate.experience import LEAST_ROWS, LEAST_SETS, Experience, S
 from nas_suite.surrogate.learned import Learned
 from nas_suite.surrogate.meta import MetaLearner, Schedule
 from nas_suite.surrogate.standard import Standardiser
-from nas_suite.words import plural
 
 PLAIN = "none"  # the preset of a plain Gaussian process
 SMALL = (20, 10_000)  # data sets and rows below which the preset is tiny
@@ -98,7 +97,7 @@ def gathered(asked: Asked, most: int | None = None) -> Gathered:
     history = History.open(asked.history)
     rows = history.select(
         space=asked.space, split=asked.split, metric=asked.metric, recipe=asked.recipe, settings=asked.settings,
-        fidelity=asked.fidelity, without=asked.without, most=most,
+        fidelity=asked.fidelity, without=asked.without, most=most, known=most is None,
     )  # fmt: skip
     tasks = {task.key: task for task in history.datasets()}
     space: SearchSpace = SPACES.build(asked.space, rows[0].settings)
@@ -211,9 +210,7 @@ def lacking(found: Gathered) -> str:
     """What a history has too little of for a deep kernel; nothing where it has enough."""
     if found.experience.enough:
         return ""
-    sets, rows = found.experience.learnable
-    there = f"{plural(sets, 'data set')} and {plural(rows, 'evaluated network')}"
-    return f"{there} are too few to learn from (at least {LEAST_SETS} and {LEAST_ROWS})"
+    return f"{found.experience.there} are too few to learn from (at least {LEAST_SETS} and {LEAST_ROWS})"
 
 
 def whole(run: Run) -> bool:

@@ -8,7 +8,7 @@ from nas_suite.data.images import Splits
 from nas_suite.data.sets import DataSet
 from nas_suite.engine import Compute
 from nas_suite.errors import BadInput
-from nas_suite.pipeline.field import Field, made_with
+from nas_suite.pipeline.field import Field, images_of
 from nas_suite.proxies import IMAGES, PROXIES, blank, objective
 
 
@@ -49,18 +49,14 @@ def seen(splits: Splits, seed: int) -> Batch:
 
 def images(name: str, field: Field) -> DataSet:
     """The metric's data set: with the settings of the plan that made the table, else at the size of the networks' images."""
-    data, table = field.metric.data, field.table
+    data = field.metric.data
     if data not in DATA.names():
         of = f"of {data}, whose images the suite does not have" if data else "of no data set"
         raise BadInput(
             f"{name} looks at training images, but {field.metric.name} is {of} (there are: {', '.join(DATA.names())}); "
             f"proxies that need no images: {imageless()}"
         )
-    made = made_with(table, data)
-    settings = made["settings"]["data"] if made else {"size": field.space.image_size}
-    asked = DATA.build(data, settings)
-    here = DATA.build(data, {key: value for key, value in settings.items() if key != "path"})
-    return here if here.available() and not asked.available() else asked  # tables travel, the paths in their plans do not
+    return images_of(field.table, data, field.space.image_size)
 
 
 def splits(name: str, field: Field) -> Splits:

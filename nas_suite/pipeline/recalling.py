@@ -1,7 +1,7 @@
 """What the history knows of a search: trainings that need not be done again, and networks to begin with."""
 
 import contextlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
@@ -75,12 +75,11 @@ def most_accurate(setting: Setting, region: Region) -> Iterator[Arch]:
     """The region's networks by the accuracy that they had on whatever data set: TNAS's released code begins with these, which
     are good networks or were trained on easy data. Accuracies of several kinds, trained longer say, are not compared: those of
     the kind of which there are most are."""
-    every = experience(setting)
-    if not every:
-        return
-    from nas_suite.history import Kind
+    from nas_suite.history import Kind, kinds
 
-    (most, _), *_ = Counter(map(Kind.of, every)).most_common(1)
+    allowed = {region.space.describe(arch) for arch in inside(region, dict.fromkeys(row.arch for row in experience(setting)))}
+    every = [row for row in experience(setting) if row.arch in allowed]
+    most = next(iter(kinds(every)), None)
     rows = sorted((row for row in every if Kind.of(row) == most), key=lambda row: -(row.value or 0.0))
     yield from inside(region, dict.fromkeys(row.arch for row in rows))
 

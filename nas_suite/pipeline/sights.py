@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from nas_suite.data import DATA
@@ -10,6 +11,7 @@ from nas_suite.data.images import Splits
 from nas_suite.encoders.banks import CODES, NONE, Bank, bank
 from nas_suite.encoders.features import extractor
 from nas_suite.errors import BadInput, Missing
+from nas_suite.pipeline.field import images_of
 from nas_suite.run import Run
 from nas_suite.tables import Table
 
@@ -19,43 +21,38 @@ if TYPE_CHECKING:
 FILE = "images.safetensors"
 
 
-def taken(table: Table, data: str, learned: Mapping[str, "Learned"]) -> dict[str, Bank]:
-    """By extractor, the features of a benchmark's data set that its learned searchers compare it by; none where its images, or
-    an extractor's weights, are not on this machine."""
-    wanted = {one.extractor for one in learned.values() if seeing(one) and one.extractor != CODES}
-    if not wanted or (splits := images_of(table, data)) is None:
+def taken(table: Table, data: str, side: int, learned: Mapping[str, "Learned"]) -> dict[str, Bank]:
+    """By extractor, the features of a benchmark's data set, of images of that side, by which its learned searchers compare it.
+    None where its images, or an extractor's weights, are not on this machine, or a class has no image."""
+    wanted = sorted({one.extractor for one in learned.values() if seeing(one) and one.extractor != CODES})
+    if not wanted or data not in DATA.names():
         return {}
     found = {}
-    for name in sorted(wanted):
+    try:
+        splits = images_of(table, data, side).splits()
+    except Missing:
+        return {}
+    if len(splits.train.y.unique()) < len(splits.classes):
+        return {}
+    for made_by in wanted:
         try:
-            found[name] = seen(splits, name)
+            found[made_by] = seen(splits, made_by)
         except Missing:
             continue
     return found
 
 
 def seen(splits: Splits, made_by: str) -> Bank:
-    """The bank of training images by the extractor of this id; BadInput where this version's is another."""
-    s, seer = splits, extractor(made_by.split("-")[0])
-    return bank(s.train, s.mean, s.std, seer, len(s.classes))
+    """The bank of training images by the extractor of this id; BadInput where this version's has another."""
+    seer = extractor(made_by.split("-")[0])
+    if seer.id != made_by:
+        raise BadInput(f"features of {made_by} are wanted, and those of this version are of {seer.id}: meta-train again")
+    return bank(splits.train, splits.mean, splits.std, seer, len(splits.classes))
 
 
 def seeing(learned: "Learned") -> bool:
     """Whether it tells data sets apart."""
     return learned.kernel is not None and learned.kernel.build.datasets and learned.extractor != NONE
-
-
-def images_of(table: Table, data: str) -> Splits | None:
-    """The images of a benchmark's data set, as they were when it was made, where that is known; None where they are not on this
-    machine."""
-    if data not in DATA.names():
-        return None
-    plan = table.manifest.get("plan") or {}
-    settings = plan["settings"].get("data", {}) if plan.get("data") == data else {}
-    try:
-        return DATA.build(data, settings).splits()
-    except (Missing, BadInput):
-        return None
 
 
 def keep(run: Run, banks: Mapping[str, Bank]) -> None:
@@ -70,10 +67,14 @@ def keep(run: Run, banks: Mapping[str, Bank]) -> None:
 
 
 def kept(run: Run) -> dict[str, Bank]:
-    """What `keep` wrote."""
+    """What `keep` wrote; BadInput where that is damaged."""
     found: dict[str, list] = {}
     path = run.path / FILE
-    for name, rows in sorted(load_file(path).items()) if path.exists() else ():
+    try:
+        named = load_file(path) if path.exists() else {}
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{path} is damaged ({error}): remove it, and nas runs resume looks at the images anew") from None
+    for name, rows in sorted(named.items()):
         found.setdefault(name.rpartition("/")[0], []).append(rows.numpy())
     return {made_by: Bank(made_by, tuple(classes)) for made_by, classes in found.items()}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from nas_suite.encoders.banks import USED, Bank
 from nas_suite.errors import BadInput
 from nas_suite.space import Arch
+from nas_suite.words import plural
 
 LEAST_SETS, LEAST_ROWS = 3, 50
 """Data sets and evaluations below which nothing about data sets can be learned."""
@@ -90,6 +91,12 @@ class Experience:
         """How many data sets, and rows, there are to learn from."""
         own = self.data[~self.published]
         return len(set(own.tolist())), len(own)
+
+    @property
+    def there(self) -> str:
+        """The same in words."""
+        sets, rows = self.learnable
+        return f"{plural(sets, 'data set')} and {plural(rows, 'evaluated network')}"
 
     @property
     def enough(self) -> bool:
