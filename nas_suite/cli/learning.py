@@ -25,7 +25,10 @@ Without = Annotated[
 ]
 Features = Annotated[
     Literal["auto", "conv", "resnet18", "codes"],
-    typer.Option(help="What sees the data sets: fixed random convolutions, ResNet-18, or a code for each class's name."),
+    typer.Option(
+        help="What sees the data sets: fixed random convolutions, ResNet-18, or a code for each class's name; auto takes the "
+        "first of these that is known of all."
+    ),
 ]
 Encoding = Annotated[
     Literal["canonical", "paper", "one-hot"],
