@@ -147,6 +147,13 @@ def forgotten(*_: object) -> None:
     raise Missing("not on this machine")
 
 
+class Nowhere:
+    """A data set that is not on this machine."""
+
+    def available(self) -> bool:
+        return False
+
+
 def test_a_data_set_whose_images_are_at_hand_is_seen_and_stays_so(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +197,11 @@ def test_a_data_set_whose_images_are_at_hand_is_seen_and_stays_so(
     with pytest.raises(BadInput, match=r"images\.safetensors is damaged"):
         pipeline.resume(run.update(status="interrupted"))
     assert WRITTEN.fullmatch(sights.FILE)
-    monkeypatch.setattr(sights, "images_of", forgotten)
+    far = replace(arena.table, manifest={"plan": {"data": "folder", "settings": {"data": {"path": "/nowhere"}}}})
+    assert sights.taken(far, "folder", 8, arena.learned) == {}
+    few = replace(arena.table, manifest={"plan": {"data": "digits", "settings": {"data": {"limit": 5}}}})
+    assert sights.taken(few, "digits", 8, arena.learned) == {}, "of a class nothing is left to train on"
+    monkeypatch.setattr(sights, "images_of", lambda *_: Nowhere())
     (run.path / sights.FILE).unlink()
     with pytest.raises(BadInput, match="compares the images of digits by conv-1, and these or its weights are no longer here"):
         pipeline.resume(run.update(status="interrupted"))

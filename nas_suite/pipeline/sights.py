@@ -27,11 +27,10 @@ def taken(table: Table, data: str, side: int, learned: Mapping[str, "Learned"]) 
     wanted = sorted({one.extractor for one in learned.values() if seeing(one) and one.extractor != CODES})
     if not wanted or data not in DATA.names():
         return {}
-    found = {}
-    try:
-        splits = images_of(table, data, side).splits()
-    except Missing:
+    images, found = images_of(table, data, side), {}
+    if not images.available():
         return {}
+    splits = images.splits()
     if len(splits.train.y.unique()) < len(splits.classes):
         return {}
     for made_by in wanted:
