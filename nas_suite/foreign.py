@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -139,10 +140,13 @@ def torch_unpickled(file: Path, more: Mapping[tuple[str, str], Callable[..., Any
     every = {**known(), **(more or {})}
     names = [(stand_in, f"{module}.{name}") for (module, name), stand_in in every.items() if stand_in is not OrderedDict]
     try:
-        with torch.serialization.safe_globals(names):  # type: ignore[arg-type]
+        with torch.serialization.safe_globals(names), warnings.catch_warnings():  # type: ignore[arg-type]
+            warnings.simplefilter("ignore")  # what it says of a file is in its error
             return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(file))
     except Exception as error:  # whatever a damaged or foreign file makes torch say
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if asked is None and "weights_only" in str(error):  # its advice is to run what the file says
+            error = ValueError("it holds something else than tensors, numbers, text and containers, or is no file of torch")
         raise (refused(str(file), asked[1]) if asked else damaged(str(file), error)) from None
 
 

@@ -115,6 +115,7 @@ def test_a_resumed_search_begins_as_it_did_though_the_history_has_grown() -> Non
     run = pipeline.search_directly(planned("tnas", "method.budget=4", "method.finalists=0"), {})
     design = run.record["design"]
     assert run.record["beginning"] == "history"
+    assert "begins with" in nas("runs", "show", run.path).out
     told("two", archs, [0.1, 0.2, 0.9, 0.3, 0.4, 0.5])
     whole = run.trials()
     run.rewrite("trials.jsonl", whole[:1])
@@ -162,6 +163,8 @@ def test_a_search_begins_with_what_a_surrogate_believes(checkpoint: Path) -> Non
     run = pipeline.search_directly(planned("tnas", "method.budget=5", "method.finalists=0"), {}, checkpoint)
     assert run.record["beginning"] == "surrogate"
     assert run.record["checkpoint"] == str(checkpoint)
+    narrow = setting("method.search_width=0.5")  # the width that the search trains at
+    assert beginning.cautions(narrow, believed)[1].endswith("with width 1.0, here 0.5; cells 5, here 1")
     unlike, otherwise = run.record["notes"]
     assert unlike == "the surrogate knows data sets by codes of classes, and digits is like none of them to it"
     assert otherwise == "the surrogate learned of nasbench201 with width 1.0, here 0.125; cells 5, here 1"
@@ -248,4 +251,7 @@ def test_a_checkpoint_of_another_space_is_refused(checkpoint: Path) -> None:
     said = nas("search", "tnas", "--data", "digits", "--space", "mixpath-s4", "--checkpoint", checkpoint)
     assert said.code == 2
     assert "was learned on nasbench201, not on mixpath-s4" in said.error
+    (checkpoint / "learned.json").unlink()  # as a meta-training that was killed leaves it
+    said = nas("search", "tnas", "--data", "digits", "--checkpoint", checkpoint)
+    assert f"is not whole yet: nas runs resume {checkpoint.name}" in said.error
     assert "no run 'nothing'" in nas("search", "tnas", "--data", "digits", "--checkpoint", "nothing").error

@@ -18,9 +18,9 @@ from nas_suite.data import DATA
 from nas_suite.encoders.banks import Bank, bank
 from nas_suite.encoders.features import RandomConvolutions
 from nas_suite.errors import BadInput, Missing
-from nas_suite.pipeline import sights
+from nas_suite.pipeline import comparing, sights
 from nas_suite.pipeline.comparing import arena_of
-from nas_suite.pipeline.contest import Contest, opened
+from nas_suite.pipeline.contest import Arena, Contest, opened
 from nas_suite.rivals import opening, ranked
 from nas_suite.run import JOBS, WRITTEN, run_at
 from nas_suite.space import Arch
@@ -124,6 +124,26 @@ def test_a_history_too_small_to_learn_from_begins_with_the_best_in_it(saved: Pat
     assert found["tnas:no-meta"][:5] == wanted
 
 
+def test_a_checkpoint_of_other_widths_and_a_design_that_nobody_is_charged_with(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Learned.load(saved / "whole", "nasbench201", SPACE)
+    (tmp_path / "narrow").mkdir()
+    small.save(tmp_path / "narrow", {"settings": {"width": 0.25, "cells": 5}})
+    real, clock = Arena.design, [0.0]
+
+    def slow(arena: Arena, seed: int) -> list[Arch]:
+        clock[0] += 100
+        return real(arena, seed)
+
+    monkeypatch.setattr(Arena, "design", slow)
+    monkeypatch.setattr(comparing.time, "perf_counter", lambda: clock[0])
+    contest = asked(saved, "random", "tnas", checkpoints={"": str(tmp_path / "narrow")}, same_init=True)
+    run = pipeline.compare(contest)
+    assert "tnas: learned of nasbench201 with width 0.25, here 1.0" in run.record["result"]["notes"]
+    assert next(line for line in run.lines(JOBS) if line["searcher"] == "random")["seconds"] == 0.0
+
+
 def test_rivals_alone_can_begin_as_tnas_would(saved: Path) -> None:
     own = rows(asked(saved, "tnas"))["tnas"]
     contest = asked(saved, "gp-ei", "random", same_init=True)
@@ -218,6 +238,16 @@ def test_checkpoints_are_named_on_the_command_line(saved: Path) -> None:
     assert record["checkpoints"] == {"": str(saved / "whole"), "tnas:no-dataset": str(saved / "blind")}
     said = nas("compare", "tnas", *words, "--checkpoint", "a", "--checkpoint", "b")
     assert said.error.startswith("no run 'a'")
+    for word, message in (
+        (f"random={saved / 'whole'}", "random goes by no checkpoint"),
+        (f"tnass={saved / 'whole'}", "tnass goes by no checkpoint; did you mean 'tnas'"),
+        (f"metad2a={saved / 'whole'}", "metad2a is not among those that are compared, tnas, random"),
+        (__file__, "is a file: name the folder or the run that nas meta-train made"),
+        (data["run"]["name"], "is a run of another kind (compare): nas meta-train makes checkpoints"),
+    ):
+        assert message in nas("compare", "tnas", "random", *words, "--checkpoint", word).error
+    whole = saved / "whole" / "learned.safetensors"
+    assert nas("compare", "tnas", *words, "--checkpoint", whole).data["searchers"]
     said = nas("compare", "tnas", *words, "--checkpoint", saved / "whole", "--checkpoint", saved / "flat")
     assert said.error.startswith("--checkpoint is given twice for all searchers")
     said = nas("compare", "random", *words, "--init", "paper")

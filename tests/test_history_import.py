@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import pickle
 import re
 import sys
 import types
@@ -155,7 +156,8 @@ def test_a_benchmark_of_this_machine() -> None:
         (("s4-digits", "--metric", "digits/test@25"), "must not guide a search; if that is what you mean, say --split test"),
         (("s4-digits", "--metric", "digits/val@25", "--split", "test"), "is of split val, not test"),
         (("s4-digits", "--metric", "params"), "params is no result of a training"),
-        (("s4-digits", "--dataset", "cifar10"), "has no metric 'cifar10'"),
+        (("s4-digits", "--dataset", "cifar10"), "s4-digits has no data set 'cifar10'; there are: digits"),
+        (("s4-digits", "--split", "tst"), "s4-digits has no split 'tst'; did you mean 'test'?"),
         (("s4-digit",), "unknown benchmark 's4-digit'; did you mean 's4-digits'?"),
         (("s4-digits", "--unit", "percent"), "--unit has no effect on table"),
     ],
@@ -376,6 +378,12 @@ def test_features_that_are_not_as_published_are_refused_and_nothing_of_them_is_r
     assert "is no dict from labels" in nas("history", "import", "metad2a", tmp_path, "--partial").error
     torch.save({0: [Path("/")], 1: [torch.zeros(5, 512)]}, tmp_path / metad2a.FEATURES)
     assert "nothing of it was run" in nas("history", "import", "metad2a", tmp_path, "--partial").error
+    for damaged in (b"garbage", pickle.dumps({0: print})):
+        (tmp_path / metad2a.FEATURES).write_bytes(damaged)
+        said = nas("history", "import", "metad2a", tmp_path, "--partial")
+        assert "weights_only" not in said.err
+        assert "Warning" not in said.err
+        assert said.error
     (tmp_path / metad2a.FEATURES).write_bytes(as_features(tmp_path).read_bytes()[:90_000])
     assert "is cut short" in nas("history", "import", "metad2a", tmp_path, "--partial").error
     with pytest.raises(Missing):

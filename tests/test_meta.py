@@ -178,6 +178,7 @@ def test_what_a_published_split_keeps_back_does_not_make_a_history_large_enough(
         (("tnas", "--space", "macro"), "has no space 'macro'"),
         (("tnas", "--features", "conv"), "the images of set0 are not at hand"),
         (("tnas", "--features", "resnet18"), "the images of set0 are not at hand, so that resnet18-imagenet1k_v1"),
+        (("tnas", "--features", "conv"), "give --features codes (4 data sets have none)"),
     ],
 )
 def test_what_cannot_be_learned_from_is_told_in_one_line(words: tuple[str, ...], line: str) -> None:

@@ -172,6 +172,8 @@ def of_direct(run: Run) -> tuple[dict[str, Any], Parts]:
     heads: dict[str, Any] = {}
     if checkpoint := run.record.get("checkpoint"):
         about["checkpoint"] = heads["checkpoint"] = checkpoint
+    began = {"surrogate": "what the learned surrogate believes best", "history": "what did well elsewhere, by the history"}
+    heads |= {"begins with": which} if (which := began.get(run.record.get("beginning", ""))) else {}
     heads |= {"networks": len(trials), "failed": sum(t["status"] != "ok" for t in trials)}
     heads |= {"from the history": len(taken)} if taken else {}
     heads |= {f"{name} at most": short(bound) for name, bound in limits.items()}

@@ -19,7 +19,7 @@ from nas_suite.history.place import VARIABLE, address
 PATIENCE = 20.0  # seconds for which other processes that write are waited for
 LOCK = 0x6E6173  # the number by which PostgreSQL knows that a history is being written
 WRITES = "nas_writes"
-INSTEAD = f"set {VARIABLE}, or --history, to another history, or {VARIABLE} to off"
+INSTEAD = f"set {VARIABLE} to another history, or to off"
 POSTGRES = "postgresql+psycopg"
 SAID = (
     (

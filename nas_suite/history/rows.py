@@ -131,7 +131,8 @@ class Evaluation:
         if self.seconds is not None and not 0 <= self.seconds < math.inf:
             return f"its seconds are {self.seconds}; they must be a finite number from 0"
         if self.metric == "accuracy" and (self.goal == "min" or self.unit not in (SHARE, PERCENT)):
-            return f"it is an accuracy, a share of which more is better, with goal {self.goal} and unit {self.unit!r}"
+            given = f"goal {self.goal} and unit {self.unit!r}: it wants max, and {SHARE} or {PERCENT}"
+            return f"it is an accuracy, a share of which more is better, with {given}"
         if self.time and not is_time(self.time):
             return f"its time is {self.time!r}; write it as 2026-11-29T12:00:00"
         return self.fault_of_value()

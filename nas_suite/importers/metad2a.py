@@ -57,7 +57,7 @@ def read(file: Path, partial: bool = False) -> tuple[list[Evaluation], list[Task
     if file.name in (PREDICTOR, ORDER, TASKS) or (file.is_dir() and (file / PREDICTOR).exists()):
         records, classes = of_torch(folder)
     else:
-        records = of_text(folder / RECORDS if file.is_dir() else file)
+        records = of_text(beside(folder, RECORDS) if file.is_dir() else file)
         classes = npz(beside(folder, CLASSES)).get("classes", np.zeros((0, 0), np.int64)).tolist()
     check(str(file), records, classes, partial)
     times: Counter[tuple[int, tuple[int, ...]]] = Counter()

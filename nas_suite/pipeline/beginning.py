@@ -9,16 +9,15 @@ from typing import Any
 
 from nas_suite.encoders.banks import CODES, NONE
 from nas_suite.errors import BadInput
-from nas_suite.pipeline.learning import fitting, plainly
+from nas_suite.pipeline.learning import fitting, folder_of, plainly, unlike
 from nas_suite.pipeline.recalling import foremost, most_accurate, within
 from nas_suite.pipeline.setting import Setting, settings_of
 from nas_suite.pipeline.sights import seen
-from nas_suite.pipeline.trying import asked_of
+from nas_suite.pipeline.trying import asked_of, at_fidelity
 from nas_suite.rivals import diverse, opening, rival
-from nas_suite.run import run_at
 from nas_suite.search import Region, Searcher
 from nas_suite.space import Arch
-from nas_suite.surrogate.learned import Learned, told
+from nas_suite.surrogate.learned import Learned
 from nas_suite.surrogate.transfer import Transfer, warm
 
 LEARNING = ("tnas", "metad2a")  # searchers that a checkpoint is for
@@ -45,8 +44,7 @@ def place(method: str, checkpoint: str | Path | None) -> Path | None:
         return None
     if method.partition(":")[0] not in LEARNING:
         raise BadInput(f"--checkpoint has no effect on nas search {method}: {' and '.join(LEARNING)} search with a surrogate")
-    there = Path(checkpoint)
-    return (there if there.is_dir() else there.parent) if there.exists() else run_at(str(checkpoint)).path
+    return folder_of(str(checkpoint))
 
 
 def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
@@ -66,15 +64,14 @@ def learned(setting: Setting, checkpoint: Path | None) -> Transfer | None:
 
 def cautions(setting: Setting, believed: Transfer | None) -> list[str]:
     """What must be said of a search with a surrogate: that it knows nothing of the data set, or learned of another space."""
-    if believed is None or (folder := believed.learned.place) is None:
+    if believed is None or believed.learned.place is None:
         return []
     known = believed.learned
     said = [few] if (few := plainly(known)) else []
     if known.kernel is not None and known.extractor == CODES:
         said.append(f"the surrogate knows data sets by codes of classes, and {setting.plan.data} is like none of them to it")
-    was, here = told(folder).get("settings", {}), settings_of(setting.space)
-    if other := [f"{name} {was[name]}, here {here[name]}" for name in here if name in was and was[name] != here[name]]:
-        said.append(f"the surrogate learned of {setting.plan.space} with {'; '.join(other)}")
+    if other := unlike(known, settings_of(at_fidelity(setting).space)):
+        said.append(f"the surrogate {other}")
     return said
 
 

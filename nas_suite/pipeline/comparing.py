@@ -17,7 +17,7 @@ from nas_suite.engine import Progress, Signals, silent
 from nas_suite.errors import BadInput
 from nas_suite.pipeline import learning, regret, sights
 from nas_suite.pipeline.contest import DESIGN, PAPER, Arena, Contest, contest, opened, published, stood_on
-from nas_suite.pipeline.setting import environment, work
+from nas_suite.pipeline.setting import environment, settings_of, work
 from nas_suite.plan import Plan
 from nas_suite.run import JOBS, Run
 from nas_suite.words import plural
@@ -127,8 +127,8 @@ def searched(job: Job, check: Callable[[], None] = unchecked) -> dict[str, Any]:
     rows: list[int] = []
     watch = Watch()
     with one_thread():
+        first = arena.design(job.seed) if asked.together else None  # which no searcher is charged with
         with watch:
-            first = arena.design(job.seed) if asked.together else None
             searcher = arena.searcher(job.searcher, job.seed, first)
         while len(rows) < asked.budget:
             with watch:
@@ -209,6 +209,8 @@ def notes(arena: Arena, asked: Contest, lines: list[dict[str, Any]]) -> list[str
     own = {name: arena.learned[name] for name in asked.searchers if name in arena.learned}
     learned = own or {f"the initial design of {name}": one for name, one in arena.learned.items()}
     told = learning.caution(learned, sights.unseeing(learned, arena.banks), arena.judged.data)
+    settings = settings_of(arena.space.inner)
+    told += [f"{name}: {said}" for name, one in learned.items() if (said := learning.unlike(one, settings))]
     for name in asked.searchers:
         own = [line for line in lines if line["searcher"] == name]
         if failed := [line for line in own if not line["rows"]]:

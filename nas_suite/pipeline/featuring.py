@@ -40,7 +40,8 @@ def featured(history: History, tasks: Sequence[Task], features: str) -> tuple[li
             raise BadInput(f"the classes of {lacking[0]} are not known, so that it has no codes: leave it out (--without)")
         return [coded(task.classes) for task in tasks], CODES
     banks = {task.key: bank for task in tasks if (bank := kept.bank(task, IDS[features])) is not None}
-    images = [(task, images_at_hand(task, features)) for task in tasks if task.key not in banks]
+    lacking = [task for task in tasks if task.key not in banks]
+    images = [(task, images_at_hand(task, features, len(lacking))) for task in lacking]
     if images:
         seer = extractor(features)
         banks |= {task.key: seen(history, task, splits, seer) for task, splits in images}
@@ -76,8 +77,8 @@ class Kept:
         return self.wholes[key, made_by]
 
 
-def images_at_hand(task: Task, features: str) -> Splits:
-    """A data set's images, under their plain name; BadInput where they are not at hand."""
+def images_at_hand(task: Task, features: str, lacking: int) -> Splits:
+    """A data set's images, under their plain name; BadInput where they are not at hand, of one of so many without features."""
     if task.content and task.name in DATA.names():
         try:
             splits = DATA.build(task.name, {}).splits()
@@ -87,7 +88,11 @@ def images_at_hand(task: Task, features: str) -> Splits:
             return splits
     raise BadInput(
         f"the images of {task.key} are not at hand, so that {IDS[features]} has no features of it: "
-        f"give --features codes, or leave it out (--without {task.key})"
+        + (
+            f"give --features codes, or leave it out (--without {task.key})"
+            if lacking == 1
+            else f"give --features codes ({lacking:,} data sets have none)"
+        )
     )
 
 

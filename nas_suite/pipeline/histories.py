@@ -10,7 +10,7 @@ import numpy as np
 
 from nas_suite.disk import free
 from nas_suite.encoders.resnet import ResNet18
-from nas_suite.errors import BadInput
+from nas_suite.errors import BadInput, suggest
 from nas_suite.history import Added, Evaluation, History, Task, columns
 from nas_suite.importers import metad2a
 from nas_suite.pipeline.field import bench, space_of_table
@@ -102,6 +102,10 @@ def only(wanted: Wanted, format_: str, *names: str) -> None:
 
 def column_of(table: Table, wanted: Wanted) -> Column:
     """The column of a benchmark that is meant; BadInput where it holds test values that nobody asked for."""
+    for name, said, there in (("data set", wanted.dataset, "data"), ("split", wanted.split, "split")):
+        known = list(dict.fromkeys(value for one in table.columns.values() if (value := getattr(one, there))))
+        if said and said not in known:
+            raise BadInput(f"{table.name} has no {name} {said!r}{suggest(said, known)}")
     text = wanted.metric or "/".join(word for word in (wanted.dataset, wanted.split) if word)
     column = table.metric(text)
     if not column.split:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nas_suite.errors import BadInput
+from nas_suite.errors import BadInput, suggest
 from nas_suite.pipeline.tabled import Tabled
-from nas_suite.run import run_at
+from nas_suite.run import RECORD, Run, handle, run_at
 from nas_suite.search import Region
 from nas_suite.space import Arch
 
@@ -22,14 +22,47 @@ FILES = ("learned.json", "learned.safetensors")
 
 def checkpoints(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     """Words CKPT or SEARCHER=CKPT, a folder or a run's name, as folders by searcher."""
+    from nas_suite.rivals import LEARNED
+
     found: dict[str, str] = {}
     for word in words:
         name, equals, place = word.partition("=")
-        name, place = (name, place) if equals and name in known else (ALL, word)
+        if not equals or Path(word).exists():
+            name, place = ALL, word
+        elif name not in LEARNED:
+            raise BadInput(f"--checkpoint {word}: {name} goes by no checkpoint{suggest(name, LEARNED)}")
+        elif name not in known:
+            raise BadInput(f"--checkpoint {word}: {name} is not among those that are compared, {', '.join(known)}")
         if name in found:
             raise BadInput(f"--checkpoint is given twice for {name or 'all searchers'}: {found[name]} and {place}")
-        found[name] = str((Path(place) if Path(place).exists() else run_at(place).path).resolve())
+        found[name] = str(folder_of(place).resolve())
     return found
+
+
+def folder_of(word: str) -> Path:
+    """The folder of a checkpoint that a user names: a folder, one of the files in it, or a run. BadInput where it is none, or
+    one that is not whole yet."""
+    path = Path(word)
+    if path.is_file() and path.name not in FILES:
+        raise BadInput(f"--checkpoint {word} is a file: name the folder or the run that nas meta-train made")
+    place = path.parent if path.is_file() else path if path.exists() else run_at(word).path
+    if (place / RECORD).exists() and not (place / FILES[0]).exists():
+        run = Run.open(place)
+        if run.record["kind"] != "meta":
+            raise BadInput(
+                f"--checkpoint {word} is a run of another kind ({run.record['kind']}): nas meta-train makes checkpoints"
+            )
+        raise BadInput(f"--checkpoint {word} is not whole yet: nas runs resume {handle(run)}")
+    return place
+
+
+def unlike(learned: "Learned", settings: Mapping[str, Any]) -> str:
+    """What must be said of a checkpoint of a space with other settings than networks have here; nothing of others."""
+    from nas_suite.surrogate.learned import told
+
+    was = {} if learned.place is None else told(learned.place).get("settings", {})
+    other = [f"{name} {was[name]}, here {here}" for name, here in settings.items() if name in was and was[name] != here]
+    return f"learned of {learned.space_name} with {'; '.join(other)}" if other else ""
 
 
 def folders(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
