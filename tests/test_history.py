@@ -196,7 +196,7 @@ def test_an_address_is_a_path_a_url_or_what_the_environment_says(tmp_path: Path,
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
         ("postgresql://user:secret@host:port/name", "postgresql://… is no URL"),
-        ("mysql://user:secret@host/name", r"mysql://user:\*\*\*@host/name needs the package"),
+        ("mysql://user:secret@host/name", r"mysql://user:\*\*\*@host/name needs the package .*: pip install mysqlclient"),
     ],
 )
 def test_an_address_that_is_none_is_told_in_one_line(url: str, words: str) -> None:

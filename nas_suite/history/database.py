@@ -19,6 +19,7 @@ from nas_suite.history.place import VARIABLE, address
 PATIENCE = 20.0  # seconds for which other processes that write are waited for
 LOCK = 0x6E6173  # the number by which PostgreSQL knows that a history is being written
 WRITES = "nas_writes"
+DRIVERS = {"MySQLdb": "mysqlclient"}  # packages that are not called as what they bring
 INSTEAD = f"set {VARIABLE} to another history, or to off"
 POSTGRES = "postgresql+psycopg"
 SAID = (
@@ -123,7 +124,11 @@ def engine(url: URL) -> Engine:
     try:
         made = create_engine(url, poolclass=NullPool, connect_args=waits.get(backend, {}))
     except ModuleNotFoundError as error:
-        need = "pip install 'nas-suite[postgres]'" if backend == "postgresql" else f"pip install {error.name}"
+        need = (
+            "pip install 'nas-suite[postgres]'"
+            if backend == "postgresql"
+            else f"pip install {DRIVERS.get(name := error.name or '', name)}"
+        )
         raise Missing(f"the history {url.render_as_string()} needs the package {error.name}: {need}") from None
     except (NoSuchModuleError, ArgumentError):
         raise BadInput(
