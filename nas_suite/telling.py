@@ -7,6 +7,12 @@ from typing import Any
 from nas_suite.run import Run, handle, quoted
 
 KEPT = ("space", "history", "recipe", "settings", "metric", "fidelity")  # options that choose of a history, as they are called
+ORIGINS = {
+    "surrogate": "of what the learned surrogate believes",
+    "history": "of what did well elsewhere, by the history",
+    "random": "at random",
+}
+"""How the first networks of a search by trainings were chosen, by what its record calls that."""
 TELLING = 0.1  # Pearson on held-out data sets, below which what was learned is called worth little
 
 

@@ -9,7 +9,7 @@ from nas_suite.cli.layout import Prose, Table
 from nas_suite.cli.rankings import of_ranking
 from nas_suite.cli.tunings import of_tuning
 from nas_suite.run import JOBS, ROWS, TRIALS, Run
-from nas_suite.telling import doubt
+from nas_suite.telling import ORIGINS, doubt
 from nas_suite.words import plural
 
 Parts = list[Table | str]
@@ -172,8 +172,8 @@ def of_direct(run: Run) -> tuple[dict[str, Any], Parts]:
     heads: dict[str, Any] = {}
     if checkpoint := run.record.get("checkpoint"):
         about["checkpoint"] = heads["checkpoint"] = checkpoint
-    began = {"surrogate": "what the learned surrogate believes best", "history": "what did well elsewhere, by the history"}
-    heads |= {"begins with": which} if (which := began.get(run.record.get("beginning", ""))) else {}
+    origin = run.record.get("beginning", "random")
+    heads |= {"begins with": f"networks {ORIGINS[origin]}"} if origin != "random" else {}
     heads |= {"networks": len(trials), "failed": sum(t["status"] != "ok" for t in trials)}
     heads |= {"from the history": len(taken)} if taken else {}
     heads |= {f"{name} at most": short(bound) for name, bound in limits.items()}

@@ -153,16 +153,14 @@ class History:
         mixed: bool = False,
         without: Sequence[str] = (),
         most: int | None = None,
-        known: bool = True,
     ) -> list[Evaluation]:
         """The values to learn from: as `evaluations`, of trainings that did not fail, of one kind unless `mixed`. Test values
         are given only where `split` asks for them. Data sets of `without`, by key or name, are left out; of what is then there
-        come the first `most`. BadInput where there are none, or several kinds, which it names, or, where these must be `known`,
-        no such data set."""
+        come the first `most`. BadInput where there are none, or several kinds, which it names, or no such data set."""
         rows = self.evaluations(space, data, split, metric, recipe, settings, fidelity, "ok")
         if not rows:
             raise BadInput(self.lacking(space, data))
-        if left_out := self.called(without, known):
+        if left_out := self.called(without):
             rows = [row for row in rows if row.data not in left_out]
             if not rows:
                 raise BadInput(f"every evaluation of {space or 'the history'} is of {', '.join(without)}, which is left out")
@@ -171,14 +169,14 @@ class History:
             one_kind(rows)
         return rows
 
-    def called(self, names: Sequence[str], must: bool = True) -> set[str]:
-        """The keys of data sets, each by its key or its name. BadInput where the history `must` know one and does not."""
+    def called(self, names: Sequence[str]) -> set[str]:
+        """The keys of data sets, each by its key or its name. BadInput where the history knows none of a name."""
         if not names:
             return set()
         tasks = self.datasets()
         known = dict.fromkeys(name for task in tasks for name in (task.key, task.name) if name)
         for name in names:
-            if must and name not in known:
+            if name not in known:
                 raise BadInput(f"the history {self.where} has no data set {name!r}{suggest(name, list(known))}")
         return {task.key for task in tasks if {task.key, task.name} & set(names)}
 

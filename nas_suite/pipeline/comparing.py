@@ -38,15 +38,15 @@ class Job:
 def compare(asked: Contest, out: Path | None = None, progress: Progress = silent) -> Run:
     """Compares searchers on a benchmark; returns the run."""
     arena, paper = opened(asked), asked.init == (PAPER,)
-    if paper:
-        asked = replace(asked, init=published(arena))
-        arena = opened(asked)
-    arena = replace(arena, banks=arena.looked())
     if learning.heard(asked.searchers, asked.checkpoints) != asked.searchers and not (asked.same_init or paper):
         raise BadInput(
             f"--checkpoint has no effect on {', '.join(asked.searchers)}: tnas and its kin learn; with --same-init all begin "
             "as tnas would"
         )
+    if paper:
+        asked = replace(asked, init=published(arena))
+        arena = opened(asked)
+    arena = replace(arena, banks=arena.looked())
     for name in asked.searchers:
         arena.searcher(name, asked.seed, None)  # what it lacks is told before a run is made
     table = arena.table

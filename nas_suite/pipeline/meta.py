@@ -97,7 +97,7 @@ def gathered(asked: Asked, most: int | None = None) -> Gathered:
     history = History.open(asked.history)
     rows = history.select(
         space=asked.space, split=asked.split, metric=asked.metric, recipe=asked.recipe, settings=asked.settings,
-        fidelity=asked.fidelity, without=asked.without, most=most, known=most is None,
+        fidelity=asked.fidelity, without=asked.without, most=most,
     )  # fmt: skip
     tasks = {task.key: task for task in history.datasets()}
     space: SearchSpace = SPACES.build(asked.space, rows[0].settings)

@@ -77,10 +77,11 @@ def most_accurate(setting: Setting, region: Region) -> Iterator[Arch]:
     the kind of which there are most are."""
     from nas_suite.history import Kind, kinds
 
-    allowed = {region.space.describe(arch) for arch in inside(region, dict.fromkeys(row.arch for row in experience(setting)))}
-    every = [row for row in experience(setting) if row.arch in allowed]
-    most = next(iter(kinds(every)), None)
-    rows = sorted((row for row in every if Kind.of(row) == most), key=lambda row: -(row.value or 0.0))
+    every = experience(setting)
+    allowed = set(map(region.space.describe, inside(region, dict.fromkeys(row.arch for row in every))))
+    own = [row for row in every if row.arch in allowed]
+    most = next(iter(kinds(own)), None)
+    rows = sorted((row for row in own if Kind.of(row) == most), key=lambda row: -(row.value or 0.0))
     yield from inside(region, dict.fromkeys(row.arch for row in rows))
 
 

@@ -132,6 +132,7 @@ class Ranked:
 
 
 def ranked(found: Sequence[Outcome], seed: int) -> list[Ranked]:
+    """Each searcher's ranks, their seeds resampled alike."""
     each, alike = places(found), all(o.alike for o in found)
     weights = resamples(each.shape[1], seed, RESAMPLES) if each.shape[1] else np.zeros((1, 0), np.int64)
     return [Ranked(own, weights, alike) for own in each]

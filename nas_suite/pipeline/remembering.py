@@ -109,18 +109,14 @@ class Memory:
     def picture(self, history: "History", task: Task) -> None:
         """Sees to it that the history has features of the data set's images. Where it cannot have them that is told; what was
         trained is remembered all the same."""
+        from nas_suite.encoders.features import RandomConvolutions
+
         try:
-            take_picture(history, task, self.setting.splits)
+            known = next((each for each in history.datasets() if each.content == task.content), task)
+            if history.bank(known.key, RandomConvolutions.id) is None:
+                seen(history, known, self.setting.splits, RandomConvolutions())
         except BadInput as error:
             LOG.warning("warning: %s cannot be compared with other data sets: %s", self.setting.plan.data, error)
-
-
-def take_picture(history: "History", task: Task, splits: Splits) -> None:
-    from nas_suite.encoders.features import RandomConvolutions
-
-    known = next((each for each in history.datasets() if each.content == task.content), task)
-    if history.bank(known.key, RandomConvolutions.id) is None:
-        seen(history, known, splits, RandomConvolutions())
 
 
 def seen(history: "History", task: Task, splits: Splits, seer: "Extractor") -> "Bank":

@@ -12,13 +12,8 @@ from nas_suite.report.story import entries, spent
 from nas_suite.report.tables import ArchRow, Archs, Table
 from nas_suite.report.words import Number, count, listed, objective, percent, points, seconds
 from nas_suite.run import Run
+from nas_suite.telling import ORIGINS
 from nas_suite.words import plural
-
-ORIGINS = {
-    "surrogate": "of what the learned surrogate believes",
-    "history": "of what did well elsewhere, by the history",
-    "random": "at random",
-}
 
 
 class Sought:
